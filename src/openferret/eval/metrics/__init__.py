@@ -1,0 +1,1 @@
+"""Metrics as pure functions of plain numbers and texts."""

@@ -1,0 +1,139 @@
+"""Replies as lines of JSON, written as they come.
+
+A line is `{"question": ID, "fingerprint": ..., "answer": {...}}`, with `raw` where the model's own words are
+known, or `{"question": ID, "fingerprint": ..., "error": "..."}`. A run that is killed loses at most the line
+it was writing, which is repaired when it goes on; a question that failed is asked again. Other tools' lines
+are read too: an id (`question`, `question_id`, `image_id` or `id`) and a `text` or `answer` as the model
+wrote it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TextIO
+
+from openferret.answer import Answer, parse_answer
+from openferret.errors import InputError
+from openferret.eval.files import parse_json
+from openferret.eval.questions import Question, Reply
+
+_IDS = ("question", "question_id", "image_id", "id")
+_LINE_START = b'{"question": '
+
+
+@dataclass
+class Predictions:
+    """A predictions file that is being written, and what it holds already."""
+
+    stream: TextIO
+    replies: dict[str, Reply] = field(default_factory=dict)
+
+    def write(self, question: Question, reply: Reply) -> None:
+        """Keeps a reply and writes its line at once."""
+        record: dict[str, Any] = {"question": question.id, "fingerprint": question.fingerprint}
+        if reply.answer is None:
+            record["error"] = reply.error or "no answer"
+        else:
+            record["answer"] = reply.answer.to_dict()
+            record |= {} if reply.raw is None else {"raw": reply.raw}
+        print(json.dumps(record), file=self.stream, flush=True)
+        self.replies[question.id] = reply
+
+
+@contextmanager
+def open_predictions(path: Path, questions: Sequence[Question], resume: bool) -> Iterator[Predictions]:
+    """Opens a predictions file to append to, its torn last line repaired.
+
+    Raises:
+        InputError: it exists and `resume` is False, it cannot be written, or it is something else; it is left
+            as it was.
+    """
+    try:
+        if path.exists() and path.stat().st_size and not resume:
+            raise InputError(f"{path} exists: give --resume to go on, or another --out")
+        content = path.read_bytes() if path.exists() else b""
+        whole, torn = content.rpartition(b"\n")[0], content.rpartition(b"\n")[2]
+        if not _may_be_ours(torn):
+            raise InputError(f"{path} is not a predictions file: its last line is something else")
+        replies = _read_lines(whole, path, {one.id: one for one in questions})
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a", encoding="utf-8") as stream:
+            stream.truncate(len(content) - len(torn))
+            yield Predictions(stream, {key: reply for key, reply in replies.items() if reply.answer})
+    except OSError as error:
+        raise InputError(f"{path} cannot be written: {error.strerror or error}") from None
+
+
+def read_predictions(path: Path, questions: Sequence[Question]) -> dict[str, Reply]:
+    """Replies by question id, our own or another tool's.
+
+    Raises:
+        InputError: a line is malformed, answers a question that is not asked or was worded otherwise, or one
+            that was answered before; its number is named.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}") from None
+    whole, _, last = content.rpartition(b"\n")
+    # A run that was killed may have left half a line; any other damage is told.
+    torn = _may_be_ours(last) and not _is_json(last)
+    return _read_lines(whole if torn else content, path, {one.id: one for one in questions})
+
+
+def _may_be_ours(torn: bytes) -> bool:
+    """Whether a piece of a line may be the beginning of one that we write."""
+    return torn[: len(_LINE_START)] == _LINE_START[: len(torn)]
+
+
+def _is_json(line: bytes) -> bool:
+    try:
+        json.loads(line)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _read_lines(content: bytes, path: Path, asked: Mapping[str, Question]) -> dict[str, Reply]:
+    replies: dict[str, Reply] = {}
+    for number, line in enumerate(content.split(b"\n"), 1):
+        if not line.strip():
+            continue
+        place = f"{path} line {number}"
+        try:
+            text = line.decode("utf-8")
+        except UnicodeDecodeError:
+            raise InputError(f"{place} is not UTF-8 text") from None
+        record = parse_json(text, place)
+        name = next((key for key in _IDS if key in record), None) if isinstance(record, dict) else None
+        if name is None:
+            raise InputError(f'{place} is not a prediction: {{"question": ID, "text": "..."}} is expected')
+        key = str(record[name])
+        if key not in asked:
+            raise InputError(f"{place} answers question {key[:60]!r}, which this task does not ask")
+        if record.get("fingerprint", asked[key].fingerprint) != asked[key].fingerprint:
+            raise InputError(f"{place} answers question {key[:60]!r} as it was worded in another run")
+        if key in replies and replies[key].answer:
+            raise InputError(f"{place} answers question {key[:60]!r} a second time")
+        replies[key] = _read_reply(record, place)
+    return replies
+
+
+def _read_reply(record: Mapping[str, Any], place: str) -> Reply:
+    if "error" in record:
+        return Reply(None, error=str(record["error"]))
+    answer, raw = record.get("answer"), record.get("raw")
+    try:
+        if isinstance(answer, Mapping):
+            return Reply(Answer.from_dict(answer), None if raw is None else str(raw))
+        words = record.get("text", answer)
+        if not isinstance(words, str):
+            raise InputError('neither "answer" nor "text" nor "error" can be used')
+        size = int(record.get("width", 1000)), int(record.get("height", 1000))
+        return Reply(parse_answer(words, *size), words)
+    except (InputError, TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise InputError(f"{place}: {error}") from None

@@ -1,0 +1,43 @@
+"""The benchmarks, one a file: each reads genuine files into a `Benchmark`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from openferret.errors import InputError
+
+if TYPE_CHECKING:  # reading a command's options needs no NumPy
+    from openferret.eval.scores import Benchmark
+
+TASKS: Mapping[str, str] = {
+    "lvis-refer": "which of two classes is at a point, in a box, under a stroke (LVIS or COCO)",
+    "refexp": "referring expressions: RefCOCO, RefCOCO+, RefCOCOg",
+    "flickr30k-entities": "phrase grounding: R@1, merged and any box, by type and size",
+    "grounded-caption": "captions with boxes: BLEU-4, CIDEr, F1_all, F1_loc (Flickr30k Entities)",
+    "pope": "is there a ...? accuracy, precision, recall, F1, yes %",
+    "refer-caption": "what is at a region: head noun, exact, CIDEr (Flickr30k Entities)",
+    "calibration": "do the scores of boxes mean what they say: ECE (Flickr30k Entities)",
+    "absent": "saying 'not in the picture' when it is so: F1 (Flickr30k Entities)",
+    "chair": "objects in captions that are not on the picture (COCO's 80 classes)",
+    "ferret-bench": "referring, reasoning and grounding in conversation, by a judge and without one",
+    "llava-bench": "conversation, detail and reasoning, by a judge and without one",
+}
+
+
+def load(task: str, options: Mapping[str, Any]) -> Benchmark:
+    """Reads the data of a task.
+
+    Args:
+        task: one of `TASKS`.
+        options: the keyword arguments of that task's `load`.
+
+    Raises:
+        InputError: no such task, or files that cannot be used.
+    """
+    if task not in TASKS:
+        raise InputError(f"there is no task {task!r}: give one of {', '.join(TASKS)}")
+    module = import_module(f"openferret.eval.tasks.{task.replace('-', '_')}")
+    benchmark: Benchmark = module.load(**options)
+    return benchmark

@@ -1,0 +1,130 @@
+"""Captions with boxes on Flickr30k Entities: are the words right, are the things there, and are they where?
+
+BLEU-4 and CIDEr (coco-caption's, which is CIDEr-D) against the picture's captions; F1_all and F1_loc as
+Grounded Visual Description defines them, over head nouns, with the hull of each phrase's boxes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from openferret import prompts
+from openferret.eval.metrics.bootstrap import FloatArray, accuracy, divide, estimate, sum_by_picture
+from openferret.eval.metrics.boxes import BoxNumbers, best_overlap, hull
+from openferret.eval.metrics.captions import Cider, bleu4, bleu_counts, rouge_l, tokenize
+from openferret.eval.metrics.visual_description import Reference, class_counts, f1_all, f1_loc
+from openferret.eval.questions import Question, Replies, Reply
+from openferret.eval.scores import Benchmark, Case, Figure, Score
+from openferret.eval.tasks.entities import Picture, Sentence, picture_files, read_pictures
+from openferret.train.phrases import head_noun
+
+VERSION = 1
+
+
+def load(root: Path, images: Path, split_file: Path) -> Benchmark:
+    """Reads the split; pictures without a caption are left out."""
+    pictures = {one.name: one for one in read_pictures(root, split_file) if one.sentences}
+    order = {name: index for index, name in enumerate(pictures)}
+    references = {
+        name: [tokenize(one.text) for one in picture.sentences] for name, picture in pictures.items()
+    }
+    grounded = {name: [_reference(one) for one in picture.sentences] for name, picture in pictures.items()}
+    names = sorted({key for several in grounded.values() for one in several for key in one.objects})
+    classes = {name: index for index, name in enumerate(names)}
+
+    def score(asked: Sequence[Question], replies: Replies) -> Score:
+        cider = Cider(list(references.values()))
+        said = [(one.picture, replies.get(one.id, Reply(None))) for one in asked]
+        keys = [key for key, _ in said]
+        tokens = [tokenize(reply.text) for _, reply in said]
+        named = [named_objects(reply) for _, reply in said]
+        pairs = list(zip(keys, tokens, strict=True))
+        bleu = sum_by_picture(keys, [bleu_counts(words, references[key]) for key, words in pairs])
+        consensus = [cider.cider_d(words, order[key]) for key, words in pairs]
+        plain = [cider.cider(words, order[key]) for key, words in pairs]
+        overlap = [rouge_l(words, references[key]) for key, words in pairs]
+        counted = np.stack(
+            [class_counts(objects, grounded[key], classes) for key, objects in zip(keys, named, strict=True)]
+        )
+        one_list = [_picture_counts(o, grounded[k]) for k, o in zip(keys, named, strict=True)]
+        n = len(asked)
+        figures = (
+            Figure("BLEU-4", "official", estimate(bleu, bleu4, n)),
+            Figure("CIDEr (coco-caption's: CIDEr-D)", "official", accuracy(keys, consensus), "points"),
+            Figure("F1_all", "official", estimate(counted, f1_all, n)),
+            Figure("F1_loc", "official", estimate(counted, f1_loc, n)),
+            Figure("F1 of named and boxed things", "strict", estimate(np.array(one_list), _micro_f1, n)),
+            Figure("ROUGE-L", "strict", accuracy(keys, overlap)),
+            Figure("CIDEr, not clipped", "strict", accuracy(keys, plain), "points"),
+        )
+        cases = tuple(
+            _case(pictures[key], reply, value) for (key, reply), value in zip(said, consensus, strict=True)
+        )
+        return Score(figures, (sum(bool(words) for words in tokens), n), cases)
+
+    return Benchmark(
+        "grounded-caption",
+        VERSION,
+        {"question": prompts.DESCRIBE},
+        tuple(Question(name, name, "describe", prompts.DESCRIBE) for name in pictures),
+        picture_files(images, list(pictures.values())),
+        score,
+        (
+            "Tokens, classes and lemmas are ours (no Java): near the published figures, not equal to them.",
+            "METEOR and SPICE are not given: no maintained pure Python METEOR exists, and SPICE needs Java.",
+        ),
+    )
+
+
+def named_objects(reply: Reply) -> dict[str, BoxNumbers | None]:
+    """Head nouns of the mentions -> the hull of the first mention's boxes, None without boxes."""
+    named: dict[str, BoxNumbers | None] = {}
+    for mention in reply.answer.mentions if reply.answer else ():
+        head = head_noun(mention.phrase)
+        if head:
+            named.setdefault(head, hull([box.normalized for box in mention.boxes]) if mention.boxes else None)
+    return named
+
+
+def _reference(sentence: Sentence) -> Reference:
+    objects: dict[str, list[BoxNumbers]] = {}
+    for target in sentence.targets:
+        head = head_noun(target.words)
+        if head:
+            objects.setdefault(head, [target.hull])
+    words = {head_noun(word) for word in tokenize(sentence.text)}
+    return Reference(objects, frozenset(words - objects.keys()))
+
+
+def _picture_counts(
+    named: dict[str, BoxNumbers | None], references: Sequence[Reference]
+) -> tuple[float, float, float]:
+    """Right, named and wanted things of a picture, each once; all things weigh the same."""
+    wanted: dict[str, list[BoxNumbers]] = {}
+    for one in references:
+        for name, boxes in one.objects.items():
+            wanted.setdefault(name, []).extend(boxes)
+    boxed = {name: box for name, box in named.items() if box is not None}
+    right = sum(name in wanted and best_overlap([box], wanted[name]) > 0.5 for name, box in boxed.items())
+    return float(right), float(len(boxed)), float(len(wanted))
+
+
+def _micro_f1(sums: FloatArray) -> FloatArray:
+    return divide(2 * sums[..., 0], sums[..., 1] + sums[..., 2])
+
+
+def _case(picture: Picture, reply: Reply, value: float) -> Case:
+    truth = dict.fromkeys(target.hull for one in picture.sentences[:1] for target in one.targets)
+    return Case(
+        picture.name,
+        picture.name,
+        "Describe the picture.",
+        value,
+        reply.text,
+        picture.sentences[0].text,
+        tuple(reply.boxes),
+        tuple(truth),
+    )

@@ -1,0 +1,1 @@
+"""A picture encoded once, asked many times; boxes that are valid by construction."""

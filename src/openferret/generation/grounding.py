@@ -1,0 +1,72 @@
+"""Where is a phrase, and is it there at all? One step of the language model and the locator, no decoding."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from openferret import prompts
+from openferret.generation.locating import UnitBox, find_phrases
+from openferret.generation.prefix import Continuation, PicturePrefix
+from openferret.generation.questions import Question
+from openferret.model.locator import PhraseEncoder
+from openferret.model.modeling import FerretForConditionalGeneration
+from openferret.processing.processor import FerretProcessor, escape_text
+
+_LONGEST_TOKEN = 64  # characters
+
+
+@dataclass(frozen=True)
+class Grounding:
+    """Where a phrase would be, and how sure it is that it is there.
+
+    Attributes:
+        boxes: (x1, y1, x2, y2) in 0..1, best first; at least one.
+        scores: probability of each; for a hull the same as `presence`.
+        presence: probability that the phrase is in the picture: the mean of what the language model's first
+            word says ("<phrase>" rather than "Not") and of what the locator says.
+    """
+
+    boxes: tuple[UnitBox, ...]
+    scores: tuple[float, ...]
+    presence: float
+
+
+def ground_phrases(
+    model: FerretForConditionalGeneration,
+    processor: FerretProcessor,
+    prefix: PicturePrefix,
+    phrases: Sequence[str],
+    questions: Sequence[Question],
+    merged: bool,
+) -> list[Grounding]:
+    """Finds phrases on a picture, all in one batch.
+
+    Args:
+        model: with a locator.
+        processor: the model's own.
+        prefix: of the picture.
+        phrases: at least one.
+        questions: the grounding question of each.
+        merged: one box around all instances of a phrase rather than one for each.
+    """
+    rows = Continuation(model, processor, prefix, len(questions))
+    logits = rows.append([question.ids for question in questions])
+    there, absent = model.config.phrase_token_id, processor.tokenize(prompts.ABSENT)[0]
+    said: list[float] = (logits[:, there] - logits[:, absent]).sigmoid().tolist()
+    ids = [_phrase_ids(processor, phrase) for phrase in phrases]
+    groundings = []
+    for words, found in zip(said, find_phrases(model, prefix.encoded, ids, merged=merged), strict=True):
+        presence = (words + found.presence) / 2
+        groundings.append(Grounding(found.boxes, (presence,) if merged else found.scores, presence))
+    return groundings
+
+
+def is_cut(processor: FerretProcessor, phrase: str) -> bool:
+    """Whether a phrase is longer than what the locator reads of it."""
+    return len(_phrase_ids(processor, phrase)) > PhraseEncoder.max_length
+
+
+def _phrase_ids(processor: FerretProcessor, phrase: str) -> list[int]:
+    # Text far beyond what is read is not even tokenised.
+    return processor.tokenize(escape_text(phrase[: PhraseEncoder.max_length * _LONGEST_TOKEN]))

@@ -1,0 +1,1 @@
+"""Kit, the embedded model: its base weights, its adapter, its card."""

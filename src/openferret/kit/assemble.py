@@ -1,0 +1,136 @@
+"""Kit, put together: published base weights and this package's adapter become a model folder in the cache.
+
+The folder is what `FerretForConditionalGeneration.from_pretrained` and `FerretProcessor.from_pretrained`
+open. Its name carries the adapter's digest, so another adapter never meets an old folder.
+"""
+
+from __future__ import annotations
+
+import shutil
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from openferret.errors import WeightsError
+from openferret.kit.base_weights import cache_folder, file_sha256, writing_to_cache
+from openferret.kit.conversion import language_model, vision_model
+
+ADAPTER_FILE = "adapter.safetensors"
+_COMPLETE = "complete"
+
+
+def adapter_path() -> Path:
+    """The trained adapter inside the package.
+
+    Raises:
+        WeightsError: the package was installed without it.
+    """
+    path = Path(str(resources.files("openferret.kit") / ADAPTER_FILE))
+    if not path.is_file():
+        raise WeightsError(f"{ADAPTER_FILE} is missing from the installed package; install openferret again.")
+    return path
+
+
+def ensure_kit(progress: bool = True) -> Path:
+    """Kit's model folder, assembled by the first call and found by later ones.
+
+    Args:
+        progress: show on stderr what is being done.
+
+    Raises:
+        WeightsError: the base weights cannot be had, or the cache cannot be written.
+
+    Example:
+        >>> ensure_kit().name.startswith("kit-")  # doctest: +SKIP
+        True
+    """
+    adapter = adapter_path()
+    folder = cache_folder() / f"kit-{file_sha256(adapter)[:16]}"
+    if (folder / _COMPLETE).is_file():
+        return folder
+    base, trunk = language_model(progress), vision_model(progress)
+    with writing_to_cache():
+        if not (folder / _COMPLETE).is_file():  # another process may have made it while this one waited
+            partial = folder.with_name(folder.name + ".part")
+            shutil.rmtree(partial, ignore_errors=True)
+            assemble(base, trunk, adapter, partial)
+            (partial / _COMPLETE).touch()
+            shutil.rmtree(folder, ignore_errors=True)
+            partial.rename(folder)
+    return folder
+
+
+def assemble(base: Path, trunk: Path, adapter: Path, out_dir: Path) -> None:
+    """Writes Kit as one folder: configuration, float16 weights with LoRA merged in, tokenizer and processor.
+
+    Args:
+        base: folder of the language model.
+        trunk: safetensors file of EfficientNet-Lite2, published names.
+        adapter: safetensors file that `openferret.train.export` wrote.
+        out_dir: folder to write, made where it is missing.
+
+    Raises:
+        WeightsError: the adapter does not fit this version's model.
+    """
+    import torch
+    from safetensors import safe_open
+    from safetensors.torch import load_file
+    from transformers import AutoConfig, AutoTokenizer
+
+    from openferret.model.configuration import kit_config
+    from openferret.model.modeling import FerretForConditionalGeneration
+    from openferret.model.vision import fold_batch_norm
+    from openferret.processing.processor import FerretProcessor, add_tokens
+
+    with safe_open(adapter, framework="pt") as file:
+        lora_scale = float((file.metadata() or {}).get("lora_scale", "nan"))
+    trained = {name: tensor.float() for name, tensor in load_file(adapter).items()}
+    config = kit_config(AutoConfig.from_pretrained(base))
+    with torch.device("meta"):
+        model = FerretForConditionalGeneration(config)
+    state = _language_state(load_file(base / "model.safetensors"), trained, lora_scale)
+    folded = fold_batch_norm(
+        {name: one.float() for name, one in load_file(trunk).items()}, config.vision_config
+    )
+    state |= {f"model.vision_tower.trunk.{name}": one for name, one in folded.items()}
+    state |= {name: one for name, one in trained.items() if name.startswith("model.")}
+    expected = set(model.state_dict()) - {"lm_head.weight"}
+    if missing := sorted(expected - set(state)) or sorted(set(state) - expected):
+        raise WeightsError(
+            f"{adapter.name} does not fit this openferret: tensor {missing[0]}, one of {len(missing)}."
+        )
+    _save(model, state, out_dir)
+    tokenizer = add_tokens(AutoTokenizer.from_pretrained(base))
+    FerretProcessor.for_config(tokenizer, config).save_pretrained(out_dir)
+
+
+def _language_state(base: dict[str, Any], trained: dict[str, Any], lora_scale: float) -> dict[str, Any]:
+    """The language model's tensors under Kit's names, with LoRA merged and the new tokens' rows appended."""
+    import torch
+
+    state = {}
+    for name, tensor in base.items():
+        if name == "lm_head.weight":
+            continue
+        short = name.removeprefix("model.")
+        value = tensor.float()
+        down, up = (trained.get(f"lora.{short.removesuffix('.weight')}.{part}") for part in ("down", "up"))
+        if down is not None and up is not None:
+            value = value + lora_scale * (up @ down)
+        if short == "embed_tokens.weight":
+            value = torch.cat([value, trained["new_rows"]])
+        state[f"model.language_model.{short}"] = value
+    return state
+
+
+def _save(model: Any, state: dict[str, Any], out_dir: Path) -> None:
+    """Configuration and float16 safetensors, as `save_pretrained` lays them out."""
+    import torch
+    from safetensors.torch import save_file
+
+    out_dir.mkdir(parents=True, exist_ok=True)
+    model.config.dtype = torch.float16
+    model.config.architectures = [type(model).__name__]
+    model.config.save_pretrained(out_dir)
+    tensors = {name: one.to(torch.float16).contiguous() for name, one in state.items()}
+    save_file(tensors, out_dir / "model.safetensors", metadata={"format": "pt"})

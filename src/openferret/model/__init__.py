@@ -1,0 +1,1 @@
+"""Tensors in, tensors out: nothing here knows files, pictures or text."""

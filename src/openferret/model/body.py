@@ -1,0 +1,303 @@
+"""The body of Ferret: a vision tower, a spatial-aware sampler and a language model (paper, section 3)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import AutoModel, PreTrainedModel, initialization
+from transformers.modeling_outputs import BaseModelOutputWithPast
+
+from openferret.errors import InputError
+from openferret.model.configuration import FerretConfig
+from openferret.model.locator import Located, Locator, PhraseEncoder, Proposer, keep_distinct
+from openferret.model.pictures import BoxPattern, EncodedPictures, fill_placeholders, pool_grid
+from openferret.model.sampler import SpatialAwareSampler
+from openferret.model.vision import EfficientNetLiteConfig, EfficientNetLiteModel, fourier_features
+
+BOX_FOURIER_WIDTH = 32
+OBJECT_OVERLAP = 0.6
+FIRST_REGION_SCALE = 3.2  # length of a typical word embedding of SmolLM2, which region vectors stand among
+
+
+class FerretPreTrainedModel(PreTrainedModel):
+    """Loading, saving and initialisation."""
+
+    config: FerretConfig
+    config_class = FerretConfig
+    base_model_prefix = "model"
+    main_input_name = "input_ids"
+    input_modalities = ("image", "text")
+    supports_gradient_checkpointing = True
+    _skip_keys_device_placement = ("past_key_values",)
+    # Multiplies its layers' matrices with each other, so they must lie on one device.
+    _no_split_modules = ("SpatialAwareSampler",)
+    _supports_flash_attn = True
+    _supports_sdpa = True
+    _supports_flex_attn = True
+    _supports_attention_backend = True
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        # What transformers cannot know: bare parameters, unsaved buffers, a layer that starts at zero.
+        if isinstance(module, Locator | PhraseEncoder):
+            for parameter in module.parameters(recurse=False):
+                initialization.zeros_(parameter)
+        elif isinstance(module, BoxPattern):
+            for name, values in module.buffers_for(module.sizes).items():
+                initialization.copy_(module.get_buffer(name), values)
+        elif isinstance(module, FerretModel):
+            if module.region_scale is not None:
+                initialization.constant_(module.region_scale, FIRST_REGION_SCALE)
+            if module.object_position is not None:
+                initialization.zeros_(module.object_position.weight)
+                initialization.zeros_(module.object_position.bias)
+
+
+class FerretModel(FerretPreTrainedModel):
+    """Pictures, regions and words -> hidden states of the language model."""
+
+    def __init__(self, config: FerretConfig) -> None:
+        super().__init__(config)
+        vision, hidden = config.vision_config, config.text_config.hidden_size
+        self.vision_tower = AutoModel.from_config(vision)
+        self.projector = nn.Linear(vision.hidden_size, hidden)
+        self.sampler = SpatialAwareSampler(
+            config.map_channels,
+            config.sampler_anchors,
+            hidden,
+            width=config.sampler_dim,
+            pool=config.sampler_pool,
+            align_corners=config.sampler_align_corners,
+            transposed=config.transposed_sampling,
+        )
+        scale = torch.tensor(FIRST_REGION_SCALE)
+        self.region_scale = nn.Parameter(scale) if config.normalize_regions else None
+        self.locator: Locator | None = None
+        self.proposer: Proposer | None = None
+        self.object_position: nn.Linear | None = None
+        if config.use_locator:
+            self.locator = Locator(
+                vision.hidden_size, hidden, config.locator_width, config.locator_phrase_width
+            )
+        if config.object_tokens:
+            self.proposer = Proposer(vision.hidden_size)
+            self.object_pattern = BoxPattern(config.geometry)
+            self.object_position = nn.Linear(4 * BOX_FOURIER_WIDTH, hidden)
+        self.language_model = AutoModel.from_config(config.text_config)
+        self.post_init()
+
+    def get_input_embeddings(self) -> nn.Module:
+        """The language model's word embeddings."""
+        table: nn.Module = self.language_model.get_input_embeddings()
+        return table
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        """Replaces the language model's word embeddings."""
+        self.language_model.set_input_embeddings(value)
+
+    def picture_maps(self, pixel_values: Tensor) -> tuple[Tensor, ...]:
+        """Runs the vision tower.
+
+        Args:
+            pixel_values: float [B, 3, S, S], as the processor normalises them.
+
+        Returns:
+            float [B, C_l, h_l, w_l] for each level; the picture tokens come from the last.
+        """
+        pixels = pixel_values.to(self.projector.weight.dtype)
+        layer = self.config.vision_feature_layer
+        output = self.vision_tower(pixel_values=pixels, output_hidden_states=layer is not None)
+        maps: tuple[Tensor, ...] | None = getattr(output, "feature_maps", None)
+        if maps is not None:
+            return tuple(maps)
+        cells = output.last_hidden_state if layer is None else output.hidden_states[layer]
+        side = self.config.map_side
+        # Class and register tokens stand before the patches.
+        patches = cells[:, -side * side :]
+        return (patches.transpose(1, 2).reshape(len(patches), -1, side, side),)
+
+    def encode_pictures(self, pixel_values: Tensor) -> EncodedPictures:
+        """Pictures float [B, 3, S, S] -> everything that words and regions need of them."""
+        return self.encode_maps(self.picture_maps(pixel_values))
+
+    def encode_maps(self, maps: Sequence[Tensor]) -> EncodedPictures:
+        """The part of `encode_pictures` after the vision tower, for maps that are already there."""
+        maps = tuple(maps)
+        tokens = self.projector(pool_grid(maps[-1], self.config.grid_side))
+        if self.proposer is None or self.object_position is None:
+            return EncodedPictures(tokens, maps)
+        count = self.config.object_tokens
+        logits, boxes = self.proposer(maps[-1])
+        with torch.no_grad():
+            chosen, distinct = keep_distinct(boxes, logits, count, OBJECT_OVERLAP)
+        boxes = boxes.gather(1, chosen[..., None].expand(-1, -1, 4)).detach()
+        points, anchors, neighbors = self.object_pattern(boxes.flatten(0, 1))
+        picture = torch.arange(len(boxes), device=boxes.device).repeat_interleave(count)
+        vectors = self._read_regions(maps, points, anchors, neighbors, picture).view(len(boxes), count, -1)
+        place = fourier_features(boxes, BOX_FOURIER_WIDTH).to(vectors.dtype)
+        objects = vectors + self.object_position(place)
+        return EncodedPictures(tokens, maps, objects, boxes, logits.gather(1, chosen).sigmoid(), distinct)
+
+    def encode_regions(
+        self,
+        encoded: EncodedPictures,
+        points: Tensor,
+        anchors: Sequence[Tensor],
+        neighbors: Sequence[Tensor],
+        picture: Tensor,
+    ) -> Tensor:
+        """Regions of encoded pictures -> one vector each.
+
+        Args:
+            encoded: from `encode_pictures`.
+            points: float [R, N, 2], (x, y) in 0..1.
+            anchors: for each block, int64 [R, S].
+            neighbors: for each block, int64 [R, S, k].
+            picture: int64 [R], which of the B pictures each region lies on.
+
+        Returns:
+            float [R, H].
+        """
+        return self._read_regions(encoded.maps, points, anchors, neighbors, picture)
+
+    def _read_regions(
+        self,
+        maps: Sequence[Tensor],
+        points: Tensor,
+        anchors: Sequence[Tensor],
+        neighbors: Sequence[Tensor],
+        picture: Tensor,
+    ) -> Tensor:
+        vectors: Tensor = self.sampler(maps, points, anchors, neighbors, picture)
+        if self.region_scale is None:
+            return vectors
+        return functional.normalize(vectors.float(), dim=-1).to(vectors.dtype) * self.region_scale
+
+    def embed(
+        self,
+        input_ids: Tensor,
+        encoded: EncodedPictures | None = None,
+        regions: Tensor | None = None,
+        region_picture: Tensor | None = None,
+    ) -> Tensor:
+        """Words, with pictures, objects and regions in place of their placeholders.
+
+        Args:
+            input_ids: int64 [B, L].
+            encoded: P pictures in the order of their placeholders; None if the text shows none.
+            regions: float [R, H], in the order of their placeholders.
+            region_picture: int64 [R], the picture of each: regions must stand in the row of their picture.
+
+        Returns:
+            float [B, L, H].
+
+        Raises:
+            InputError: other numbers of vectors than of placeholders, in all or in a row.
+        """
+        config = self.config
+        pictures = input_ids == config.image_token_id
+        objects = input_ids == (-1 if config.object_token_id is None else config.object_token_id)
+        regional = input_ids == config.region_token_id
+        # Placeholders need no row in the embedding table.
+        words: Tensor = self.get_input_embeddings()(input_ids.masked_fill(pictures | objects | regional, 0))
+        if encoded is None:
+            words = fill_placeholders(words, pictures, None, "picture")
+            words = fill_placeholders(words, objects, None, "object")
+            return fill_placeholders(words, regional, regions, "region")
+        row = _rows_of_pictures(pictures, encoded)
+        for places, values, name in (
+            (pictures, encoded.tokens, "picture"),
+            (objects, encoded.objects, "object"),
+        ):
+            rows = None if values is None or row is None else row.repeat_interleave(values.shape[1])
+            words = fill_placeholders(
+                words, places, None if values is None else values.flatten(0, 1), name, rows
+            )
+        region_row = None if region_picture is None or row is None else row[region_picture]
+        return fill_placeholders(words, regional, regions, "region", region_row)
+
+    def locate(
+        self, encoded: EncodedPictures, phrase_ids: Tensor, mask: Tensor, picture: Tensor, merged: Tensor
+    ) -> Located:
+        """Finds P phrases on encoded pictures.
+
+        Args:
+            encoded: from `encode_pictures`.
+            phrase_ids: int64 [P, L], the phrases' tokens; those after the 24th are not read.
+            mask: bool [P, L], True where there is a token.
+            picture: int64 [P], the picture each phrase is asked of.
+            merged: bool [P], one hull around all instances rather than each instance.
+
+        Raises:
+            InputError: the model has no locator.
+        """
+        if self.locator is None:
+            raise InputError("This model has no locator: its configuration says use_locator = False.")
+        ids, mask = phrase_ids[:, : PhraseEncoder.max_length], mask[:, : PhraseEncoder.max_length]
+        words = self.get_input_embeddings()(ids.masked_fill(~mask, 0)).detach()
+        located: Located = self.locator(encoded.maps[-1], self.locator.phrase(words, mask), picture, merged)
+        return located
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        pixel_values: Tensor | None = None,
+        encoded: EncodedPictures | None = None,
+        region_points: Tensor | None = None,
+        region_anchors: Sequence[Tensor] | None = None,
+        region_neighbors: Sequence[Tensor] | None = None,
+        region_picture: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        **kwargs: Any,
+    ) -> BaseModelOutputWithPast:
+        """See `FerretForConditionalGeneration.forward`."""
+        if (input_ids is None) == (inputs_embeds is None):
+            raise InputError("The model takes either input_ids or inputs_embeds: give exactly one of them.")
+        if input_ids is not None:
+            if encoded is None and pixel_values is not None:
+                encoded = self.encode_pictures(pixel_values)
+            regions = None
+            if region_points is not None and len(region_points):
+                if (
+                    encoded is None
+                    or region_anchors is None
+                    or region_neighbors is None
+                    or region_picture is None
+                ):
+                    raise InputError(
+                        "Regions need pixel_values, region_anchors, region_neighbors and region_picture."
+                    )
+                regions = self.encode_regions(
+                    encoded, region_points, region_anchors, region_neighbors, region_picture
+                )
+            owner = None if regions is None else region_picture
+            inputs_embeds = self.embed(input_ids, encoded, regions, owner)
+            if self.training and regions is None:
+                inputs_embeds = inputs_embeds + self._unused_parameters().to(inputs_embeds.dtype)
+        output: BaseModelOutputWithPast = self.language_model(inputs_embeds=inputs_embeds, **kwargs)
+        return output
+
+    def _unused_parameters(self) -> Tensor:
+        """0, with a gradient: data-parallel training hangs if one process has no region and another has."""
+        modules = (self.sampler, self.projector)
+        scale = [] if self.region_scale is None else [self.region_scale]
+        total = sum(one.sum() for one in [*(p for m in modules for p in m.parameters()), *scale])
+        return 0 * torch.as_tensor(total)
+
+
+def _rows_of_pictures(places: Tensor, encoded: EncodedPictures) -> Tensor | None:
+    """The row in which each picture begins; None for a compiled model, which cannot look at numbers."""
+    if torch.compiler.is_compiling():
+        return None
+    # A picture that goes on in the next row shows in the counts.
+    first = places.flatten().nonzero()[:: encoded.tokens.shape[1], 0][: len(encoded)]
+    return first // places.shape[1]
+
+
+AutoModel.register(EfficientNetLiteConfig, EfficientNetLiteModel, exist_ok=True)
+AutoModel.register(FerretConfig, FerretModel, exist_ok=True)

@@ -1,0 +1,213 @@
+"""What a Ferret is made of: a vision tower, a sampler, a language model, and how coordinates are written."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import fields
+from typing import Any, ClassVar
+
+from transformers import AutoConfig, PreTrainedConfig
+from transformers.configuration_utils import SubConfigSpec
+
+from openferret.errors import InputError
+from openferret.model.vision import EfficientNetLiteConfig
+from openferret.processing.geometry import SamplerGeometry
+from openferret.prompts import LOCATION_BINS, SPECIAL_TOKENS
+
+_CLIP_L_336 = {
+    "hidden_size": 1024,
+    "intermediate_size": 4096,
+    "num_hidden_layers": 24,
+    "num_attention_heads": 16,
+    "patch_size": 14,
+    "image_size": 336,
+    "projection_dim": 768,
+}
+
+
+class FerretConfig(PreTrainedConfig):
+    """Configuration of `FerretForConditionalGeneration`; the defaults are the paper's 7B model.
+
+    Args:
+        vision_config: of any `transformers` vision model with a square picture, or `EfficientNetLiteConfig`.
+        text_config: of any causal language model.
+        coordinate_format: "text" (`[x1, y1, x2, y2]`) or "tokens" (`<loc_0>`..`<loc_999>`).
+        prompt_format: "ferret_v1" (the paper's conversation) or "chatml" (Kit's).
+        image_token_id: placeholder for one picture token.
+        region_token_id: placeholder for one region vector.
+        object_token_id: placeholder for one object token; None without object tokens.
+        phrase_token_id: opens a phrase that has boxes.
+        box_token_id: closes it; boxes follow.
+        first_location_token_id: `<loc_0>`; the other 999 follow it.
+        vision_feature_layer: hidden state of the tower that gives the patches; None: the tower's own output.
+        grid_side: picture tokens are averaged to grid_side x grid_side; None keeps the tower's grid.
+        sampler_points: points drawn in a region.
+        sampler_anchors: points kept by each block.
+        sampler_neighbors: neighbours pooled by each block.
+        sampler_dim: the maps are projected to so many channels before the blocks; None: not at all.
+        sampler_pool: "max" or "mean".
+        sampler_align_corners: 0 and 1 are the centres of the outermost cells, as in the reference.
+        transposed_sampling: reads the map at (y, x), as every released checkpoint was trained to.
+        reference_regions: regions are rasterised and sampled as the reference does
+            (`openferret.processing.reference`).
+        normalize_regions: region vectors have one learned length.
+        object_tokens: proposals that follow the picture tokens; 0 for none.
+        use_locator: phrases are located by a head of their own (`openferret.model.locator`).
+        locator_width: see `Locator`.
+        locator_phrase_width: see `Locator`.
+
+    Raises:
+        InputError: values that no model could be built from.
+
+    Example:
+        >>> FerretConfig().picture_tokens
+        576
+    """
+
+    model_type = "openferret_ferret"
+    sub_configs_defaults: ClassVar[dict[str, Any]] = {
+        "vision_config": SubConfigSpec(
+            config_class=AutoConfig, model_type="clip_vision_model", init_kwargs=_CLIP_L_336
+        ),
+        "text_config": SubConfigSpec(config_class=AutoConfig, model_type="llama"),
+    }
+
+    vision_config: Any = None
+    text_config: Any = None
+    coordinate_format: str = "text"
+    prompt_format: str = "ferret_v1"
+    image_token_id: int = 32001
+    region_token_id: int = 32000
+    object_token_id: int | None = None
+    phrase_token_id: int | None = None
+    box_token_id: int | None = None
+    first_location_token_id: int | None = None
+    vision_feature_layer: int | None = -2
+    grid_side: int | None = None
+    sampler_points: int = 512
+    sampler_anchors: tuple[int, ...] | list[int] = (128, 32)
+    sampler_neighbors: tuple[int, ...] | list[int] = (24, 24)
+    sampler_dim: int | None = None
+    sampler_pool: str = "max"
+    sampler_align_corners: bool = True
+    transposed_sampling: bool = False
+    reference_regions: bool = False
+    normalize_regions: bool = False
+    object_tokens: int = 0
+    use_locator: bool = False
+    locator_width: int = 128
+    locator_phrase_width: int = 192
+    tie_word_embeddings: bool = False
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        super().__post_init__(**kwargs)
+        self.tie_word_embeddings = self.tie_word_embeddings or bool(self.text_config.tie_word_embeddings)
+        self.sampler_anchors = tuple(self.sampler_anchors)
+        self.sampler_neighbors = tuple(self.sampler_neighbors)
+        self._check()
+
+    @property
+    def geometry(self) -> SamplerGeometry:
+        """Sizes that regions are prepared with; InputError if they do not fit together."""
+        return SamplerGeometry(
+            self.sampler_points, tuple(self.sampler_anchors), tuple(self.sampler_neighbors)
+        )
+
+    @property
+    def map_channels(self) -> tuple[int, ...]:
+        """Channels of each map that regions are read from."""
+        channels: tuple[int, ...] = getattr(
+            self.vision_config, "map_channels", (self.vision_config.hidden_size,)
+        )
+        return channels
+
+    @property
+    def map_side(self) -> int:
+        """Cells on a side of the tower's last map."""
+        return int(self.vision_config.image_size) // int(getattr(self.vision_config, "patch_size", 16))
+
+    @property
+    def picture_tokens(self) -> int:
+        """Picture tokens, object tokens not counted."""
+        side = self.grid_side or self.map_side
+        return side * side
+
+    def _check(self) -> None:
+        def require(holds: bool, message: str) -> None:
+            if not holds:
+                raise InputError(f"This model configuration cannot be used: {message}.")
+
+        require(self.coordinate_format in ("text", "tokens"), "coordinate_format must be 'text' or 'tokens'")
+        require(
+            self.prompt_format in ("chatml", "ferret_v1"), "prompt_format must be 'chatml' or 'ferret_v1'"
+        )
+        require(self.sampler_pool in ("max", "mean"), "sampler_pool must be 'max' or 'mean'")
+        require(
+            self.sampler_dim is not None or len(self.map_channels) == 1,
+            f"the tower gives {len(self.map_channels)} maps, so sampler_dim must say their common width",
+        )
+        require(
+            self.grid_side is None or 1 <= self.grid_side <= self.map_side,
+            f"grid_side must lie between 1 and the tower's {self.map_side} cells, not {self.grid_side}",
+        )
+        require(
+            0 <= self.object_tokens <= self.map_side**2,
+            f"object_tokens must lie between 0 and the tower's {self.map_side**2} cells",
+        )
+        require(
+            not self.object_tokens or self.object_token_id is not None, "object_tokens need object_token_id"
+        )
+        markers = (self.phrase_token_id, self.box_token_id, self.first_location_token_id)
+        require(
+            self.coordinate_format == "text" or None not in markers,
+            "coordinate_format 'tokens' needs phrase_token_id, box_token_id and first_location_token_id",
+        )
+        require(
+            not self.use_locator or self.coordinate_format == "tokens", "the locator writes location tokens"
+        )
+        ids = [getattr(self, field.name) for field in fields(self) if field.name.endswith("_token_id")]
+        given = [one for one in ids if one is not None]
+        require(len(set(given)) == len(given), "two special tokens share an id")
+        _ = self.geometry
+
+
+def kit_config(text_config: PreTrainedConfig) -> FerretConfig:
+    """Kit's configuration round a language model.
+
+    Args:
+        text_config: the language model's own. Special tokens and location tokens are counted from its
+            `vocab_size`, in the order in which `openferret.processing.processor.add_tokens` adds them.
+
+    Returns:
+        A configuration whose `text_config` (a copy) has room for them.
+    """
+    first = text_config.vocab_size
+    text = copy.deepcopy(text_config)
+    text.vocab_size = first + len(SPECIAL_TOKENS) + LOCATION_BINS
+    image, objects, region, phrase, box = range(first, first + len(SPECIAL_TOKENS))
+    return FerretConfig(
+        vision_config=EfficientNetLiteConfig(),
+        text_config=text,
+        coordinate_format="tokens",
+        prompt_format="chatml",
+        image_token_id=image,
+        region_token_id=region,
+        object_token_id=objects,
+        phrase_token_id=phrase,
+        box_token_id=box,
+        first_location_token_id=first + len(SPECIAL_TOKENS),
+        vision_feature_layer=None,
+        grid_side=8,
+        sampler_points=128,
+        sampler_anchors=(32, 8),
+        sampler_neighbors=(8, 8),
+        sampler_dim=192,
+        sampler_align_corners=False,
+        normalize_regions=True,
+        object_tokens=16,
+        use_locator=True,
+    )
+
+
+AutoConfig.register(EfficientNetLiteConfig.model_type, EfficientNetLiteConfig, exist_ok=True)
+AutoConfig.register(FerretConfig.model_type, FerretConfig, exist_ok=True)

@@ -1,0 +1,1 @@
+"""Pictures, words and regions become the arrays that a model takes."""

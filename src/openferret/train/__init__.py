@@ -1,0 +1,1 @@
+"""How Kit was made: readers, stages and the figures they are judged by."""

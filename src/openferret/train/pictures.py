@@ -1,0 +1,194 @@
+"""Training records: pictures, what is annotated on them, and batches of augmented crops."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from openferret.images import load_image
+from openferret.train.flickr30k import Caption, EntitiesPicture, NormalizedBox
+from openferret.train.phrases import head_noun
+
+STORED_SIDE = 224
+
+
+@dataclass(frozen=True)
+class Named:
+    """A phrase and the boxes it names, in 0..1; `people` marks persons, who are never safe negatives."""
+
+    text: str
+    head: str
+    boxes: tuple[NormalizedBox, ...]
+    people: bool
+
+
+@dataclass(frozen=True)
+class Record:
+    """A picture's row in the pixel store, all that is named on it (as often as said), and its captions."""
+
+    row: int
+    named: tuple[Named, ...]
+    heads: frozenset[str]
+    people: bool
+    captions: tuple[Caption, ...] = ()
+
+
+def flickr_record(row: int, picture: EntitiesPicture) -> Record:
+    """Every grounded phrase of the five captions."""
+    named, heads, people = [], set(), False
+    for caption in picture.captions:
+        for phrase in caption.phrases:
+            head = head_noun(phrase.text)
+            heads.add(head)
+            people = people or phrase.kind == "people"
+            if phrase.boxes and head:
+                named.append(Named(phrase.text, head, phrase.boxes, phrase.kind == "people"))
+    return Record(row, tuple(named), frozenset(heads), people, picture.captions)
+
+
+def held_out(picture_id: int) -> bool:
+    """Whether a COCO mini picture is `mini-val`: a third by SHA-256 of its id, never trained on."""
+    return int(hashlib.sha256(str(picture_id).encode()).hexdigest(), 16) % 3 == 0
+
+
+def coco_records(annotations: Path, first_row: int, training: bool = True) -> tuple[list[Record], list[str]]:
+    """COCO pictures as records, one phrase for each class on the picture.
+
+    Returns:
+        The records, and their file names in order of row.
+    """
+    content = json.loads(annotations.read_text(encoding="utf-8"))
+    names = {category["id"]: category["name"] for category in content["categories"]}
+    boxes: dict[int, dict[str, list[NormalizedBox]]] = {}
+    sizes = {picture["id"]: (picture["width"], picture["height"]) for picture in content["images"]}
+    for item in content["annotations"]:
+        if item["iscrowd"]:
+            continue
+        width, height = sizes[item["image_id"]]
+        x, y, w, h = item["bbox"]
+        box = (x / width, y / height, min((x + w) / width, 1.0), min((y + h) / height, 1.0))
+        boxes.setdefault(item["image_id"], {}).setdefault(names[item["category_id"]], []).append(box)
+    records: list[Record] = []
+    files: list[str] = []
+    for picture in sorted(content["images"], key=lambda entry: int(entry["id"])):
+        if held_out(picture["id"]) == training or picture["id"] not in boxes:
+            continue
+        named = []
+        for name, found in boxes[picture["id"]].items():
+            article = "an" if name[0] in "aeiou" else "a"
+            text = f"{article} {name}" if len(found) == 1 else f"the {name}s"
+            named.append(Named(text, head_noun(name), tuple(found), name == "person"))
+            if len(found) > 1:
+                named += [
+                    Named(f"{article} {name}", head_noun(name), (box,), name == "person") for box in found
+                ]
+        heads = frozenset(one.head for one in named)
+        records.append(Record(first_row + len(files), tuple(named), heads, "person" in boxes[picture["id"]]))
+        files.append(picture["file_name"])
+    return records, files
+
+
+def pixel_store(target: Path, files: Sequence[Path]) -> NDArray[np.uint8]:
+    """Pictures squashed to 224 x 224, once, in a memory-mapped file: uint8 [n, 224, 224, 3]."""
+    if not target.exists():
+        partial = target.with_suffix(".partial.npy")
+        shape = (len(files), STORED_SIDE, STORED_SIDE, 3)
+        store = np.lib.format.open_memmap(partial, "w+", np.uint8, shape)
+        for row, file in enumerate(files):
+            store[row] = np.asarray(load_image(file).resize((STORED_SIDE, STORED_SIDE)))
+        store.flush()
+        partial.rename(target)
+    opened: NDArray[np.uint8] = np.load(target, mmap_mode="r")
+    return opened
+
+
+@dataclass(frozen=True)
+class Crop:
+    """A crop (x1, y1, x2, y2) in 0..1 of a picture, mirrored or not."""
+
+    x1: float
+    y1: float
+    x2: float
+    y2: float
+    mirrored: bool
+
+    def place(self, box: NormalizedBox) -> tuple[NormalizedBox, float]:
+        """The box as the crop shows it (0..1 of the crop), and the share of its area that is left."""
+        width, height = self.x2 - self.x1, self.y2 - self.y1
+        x1, x2 = ((side - self.x1) / width for side in (box[0], box[2]))
+        y1, y2 = ((side - self.y1) / height for side in (box[1], box[3]))
+        if self.mirrored:
+            x1, x2 = 1 - x2, 1 - x1
+        clipped = (min(max(x1, 0), 1), min(max(y1, 0), 1), min(max(x2, 0), 1), min(max(y2, 0), 1))
+        area = max((x2 - x1) * (y2 - y1), 1e-9)
+        return clipped, (clipped[2] - clipped[0]) * (clipped[3] - clipped[1]) / area
+
+
+WHOLE = Crop(0.0, 0.0, 1.0, 1.0, False)
+
+
+def random_crop(generator: np.random.Generator, least: float = 0.6) -> Crop:
+    """Half are the whole picture, the others keep at least `least` of each side; half are mirrored."""
+    mirrored = bool(generator.random() < 0.5)
+    if generator.random() < 0.5:
+        return Crop(0.0, 0.0, 1.0, 1.0, mirrored)
+    width, height = generator.uniform(least, 1, 2)
+    x, y = generator.uniform(0, 1 - width), generator.uniform(0, 1 - height)
+    return Crop(float(x), float(y), float(x + width), float(y + height), mirrored)
+
+
+SIDES = {"left": "right", "right": "left", "Left": "Right", "Right": "Left"}
+SIDE_WORDS = re.compile(r"\b(?:left|right|Left|Right)\b")
+
+
+def mirror_words(text: str) -> str:
+    """Swaps left and right, as a mirrored picture needs.
+
+    Example:
+        >>> mirror_words("the man on the left")
+        'the man on the right'
+    """
+    return SIDE_WORDS.sub(lambda match: SIDES[match.group()], text)
+
+
+def crop_pixels(
+    store: NDArray[np.uint8],
+    rows: Sequence[int],
+    crops: Sequence[Crop],
+    side: int,
+    jitter: Tensor | None = None,
+) -> Tensor:
+    """Crops of stored pictures, resampled.
+
+    Args:
+        store: uint8 [n, 224, 224, 3].
+        rows: which pictures.
+        crops: one for each.
+        side: side of the result, in pixels.
+        jitter: float [B, 2], contrast and brightness factors; None leaves colours alone.
+
+    Returns:
+        float32 [B, 3, side, side] in -1..1, channels last in memory.
+    """
+    pixels = torch.from_numpy(np.stack([store[row] for row in rows])).permute(0, 3, 1, 2)
+    values = (pixels.float() - 127) / 128
+    transforms = []
+    for crop in crops:
+        width, height = crop.x2 - crop.x1, crop.y2 - crop.y1
+        sign = -1.0 if crop.mirrored else 1.0
+        transforms.append([[sign * width, 0.0, crop.x1 + crop.x2 - 1], [0.0, height, crop.y1 + crop.y2 - 1]])
+    grid = functional.affine_grid(torch.tensor(transforms), [len(rows), 3, side, side], align_corners=False)
+    values = functional.grid_sample(values, grid, padding_mode="border", align_corners=False)
+    if jitter is not None:
+        values = (values * jitter[:, 0, None, None, None] + jitter[:, 1, None, None, None]).clamp(-1, 1)
+    return values.contiguous(memory_format=torch.channels_last)

@@ -1,0 +1,219 @@
+"""Runs stage L: the language model learns to read the trunk.
+
+    python -m openferret.train.run_language --data DIR --trunk STATE --out DIR --minutes 40
+
+`--trunk` is stage T's `state.pt`. Saved every five minutes; started again with the same `--out`, it goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
+
+from openferret import prompts
+from openferret.kit.conversion import language_model
+from openferret.processing.geometry import region_geometry
+from openferret.train.dialogues import to_bins, write_exchanges
+from openferret.train.language import (
+    ANSWER_END,
+    QUESTION_END,
+    LanguageModel,
+    Tokens,
+    cosine,
+    extend_tokenizer,
+    language_loss,
+    read_regions,
+)
+from openferret.train.phrases import head_noun
+from openferret.train.pictures import WHOLE, Record, crop_pixels, random_crop
+from openferret.train.regions import KINDS, draw_region
+from openferret.train.run_trunk import load_records
+from openferret.train.trunk import KIT_SAMPLER, TrunkModel
+
+
+@torch.no_grad()
+def prefill(model: LanguageModel, tokens: Tokens, picture_tokens: Tensor) -> DynamicCache:
+    """The language model's cache of one picture's prefix."""
+    prefix = torch.tensor([tokens.prefix()])
+    embeddings = model.embed(prefix, model.new_rows())
+    embeddings = embeddings.masked_scatter((prefix == tokens.image)[..., None], picture_tokens)
+    core = model.language_model.base_model.model.model
+    cache = DynamicCache(config=core.config)
+    with torch.autocast("cpu", torch.bfloat16):
+        core(inputs_embeds=embeddings, past_key_values=cache, use_cache=True)
+    return cache
+
+
+@torch.no_grad()
+def answer_batch(
+    model: LanguageModel,
+    tokens: Tokens,
+    prefix: DynamicCache,
+    questions: list[list[int]],
+    regions: Tensor | None,
+    most: int,
+) -> tuple[list[str], Tensor]:
+    """Greedy answers to questions of equal length on one picture, and the first token's log-probabilities."""
+    new_rows = model.new_rows()
+    core = model.language_model.base_model.model.model
+    cache = copy.deepcopy(prefix)
+    cache.batch_repeat_interleave(len(questions))
+    ids = torch.tensor(questions)
+    step = model.embed(ids, new_rows)
+    if regions is not None:
+        step = step.masked_scatter((ids == tokens.region)[..., None], regions)
+    written: list[Tensor] = []
+    first = torch.empty(0)
+    end = tokens.encode(ANSWER_END)[0]
+    ended = torch.zeros(len(questions), dtype=torch.bool)
+    with torch.autocast("cpu", torch.bfloat16):
+        while len(written) < most and not ended.all():
+            hidden = core(inputs_embeds=step, past_key_values=cache, use_cache=True).last_hidden_state
+            scores = model.logits(hidden[:, -1]).float()
+            first = scores.log_softmax(-1) if not written else first
+            best = scores.argmax(-1)
+            ended = ended | (best == end)
+            written.append(best)
+            step = model.embed(best[:, None], new_rows)
+    texts = tokens.tokenizer.batch_decode(torch.stack(written, 1))
+    return [text.split(ANSWER_END)[0].strip() for text in texts], first
+
+
+@torch.no_grad()
+def evaluate(
+    model: LanguageModel,
+    tokens: Tokens,
+    store: NDArray[np.uint8],
+    records: list[Record],
+    side: int,
+    count: int,
+) -> dict[str, float]:
+    """Head noun of the answer, by region kind, and yes/no balance, on the first `count` records."""
+    model.eval()
+    right: dict[str, list[float]] = {kind: [] for kind in KINDS}
+    exists: list[float] = []
+    yes = tokens.encode(prompts.YES)[0]
+    no = tokens.encode(prompts.NO)[0]
+    for number, record in enumerate(records[:count]):
+        pixels = crop_pixels(store, [record.row], [WHOLE], side)
+        single = list({one.boxes[0]: one for one in record.named if len(one.boxes) == 1}.values())[:6]
+        if not single:
+            continue
+        generator = np.random.default_rng(number)
+        maps, picture_tokens = model.pictures(pixels)
+        prefix = prefill(model, tokens, picture_tokens)
+        for kind in KINDS:
+            drawn = [draw_region(one.boxes[0], kind, KIT_SAMPLER.points, generator) for one in single]
+            geometry = region_geometry(np.stack([points for points, _ in drawn]), KIT_SAMPLER)
+            regions = read_regions(model, maps, geometry, torch.zeros(len(drawn), dtype=torch.long))
+            questions = []
+            for points, bounds in drawn:
+                middle = (*points.mean(axis=0).tolist(), 0, 0)
+                bins = to_bins(middle)[:2] if kind == "point" else to_bins(bounds)
+                text = prompts.REFER.format(region=prompts.region_text(bins))
+                questions.append(tokens.encode(text + QUESTION_END))
+            texts, _ = answer_batch(model, tokens, prefix, questions, regions, 8)
+            for text, one in zip(texts, single, strict=True):
+                accepted = {other.head for other in record.named if one.boxes[0] in other.boxes}
+                right[kind].append(float(head_noun(text) in accepted))
+        others = records[(number * 7 + 11) % len(records)].named
+        absent = [one.text.lower() for one in others if one.head not in record.heads and not one.people][:1]
+        for phrase, expected in [(single[0].text.lower(), yes), *((text, no) for text in absent)]:
+            question = tokens.encode(prompts.EXISTS.format(phrase=phrase) + QUESTION_END)
+            _, first = answer_batch(model, tokens, prefix, [question], None, 1)
+            said = yes if first[0, yes] > first[0, no] else no
+            exists.append(float(said == expected))
+    model.train()
+    return {kind: float(np.mean(values)) for kind, values in right.items()} | {
+        "exists": float(np.mean(exists))
+    }
+
+
+def main() -> None:
+    """Trains until the minutes are over."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--trunk", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--minutes", type=float, default=40)
+    parser.add_argument("--batch", type=int, default=4)
+    parser.add_argument("--side", type=int, default=256)
+    parser.add_argument("--rank", type=int, default=16)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(options.seed)
+    store, train, dev, _ = load_records(options.data, options.trunk.parent / "pictures.npy")
+    folder = language_model()
+    base = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    tokens = extend_tokenizer(AutoTokenizer.from_pretrained(folder))
+    trunk = TrunkModel(base.config.hidden_size)
+    trunk.load_state_dict(torch.load(options.trunk, weights_only=True)["average"])
+    trunk = trunk.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model = LanguageModel(trunk, base, options.rank)
+    named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    lora = [p for name, p in named if "lora" in name]
+    sampler = [p for name, p in named if "sampler" in name]
+    joints = [p for name, p in named if "lora" not in name and "sampler" not in name]
+    groups = ((lora, 6e-4), (sampler, 5e-5), (joints, 1.5e-3))
+    optimizer = torch.optim.AdamW(
+        [{"params": group, "rate": rate} for group, rate in groups], weight_decay=0.0, betas=(0.9, 0.98)
+    )
+    step, elapsed, saved = 0, 0.0, options.out / "state.pt"
+    if saved.exists():
+        state = torch.load(saved, weights_only=True)
+        model.load_state_dict(state["model"], strict=False)
+        optimizer.load_state_dict(state["optimizer"])
+        step, elapsed = state["step"], state["elapsed"]
+    budget, log = options.minutes * 60, (options.out / "log.jsonl").open("a")
+    last_save = time.monotonic()
+    running: dict[str, float] = {}
+    while elapsed < budget:
+        began = time.monotonic()
+        generator = np.random.default_rng([options.seed, 1, step])
+        chosen = [train[k] for k in generator.choice(len(train), options.batch, replace=False)]
+        crops = [random_crop(generator, 0.75) for _ in chosen]
+        exchanges = [
+            write_exchanges(record, crop, train, KIT_SAMPLER.points, generator)
+            for record, crop in zip(chosen, crops, strict=True)
+        ]
+        pixels = crop_pixels(store, [record.row for record in chosen], crops, options.side)
+        loss, by_task = language_loss(model, tokens, pixels, exchanges)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(lora + sampler + joints, 1.0)
+        factor = min((step + 1) / 50, 1.0) * cosine(elapsed / budget)
+        for group in optimizer.param_groups:
+            group["lr"] = group["rate"] * factor
+        optimizer.step()
+        step += 1
+        elapsed += time.monotonic() - began
+        for name, value in by_task.items():
+            running[name] = running.get(name, value) * 0.95 + value * 0.05
+        if step % 25 == 0:
+            print(step, round(elapsed), {k: round(v, 3) for k, v in sorted(running.items())}, flush=True)
+        if time.monotonic() - last_save > 360 or elapsed >= budget:
+            figures = evaluate(model, tokens, store, dev, options.side, 25 if elapsed < budget else 120)
+            line = {"step": step, "seconds": round(elapsed), **{k: round(v, 4) for k, v in figures.items()}}
+            print(line, flush=True)
+            log.write(json.dumps(line) + "\n")
+            log.flush()
+            kept = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+            weights = {name: value for name, value in model.state_dict().items() if name in kept}
+            state = {"model": weights, "optimizer": optimizer.state_dict(), "step": step, "elapsed": elapsed}
+            torch.save(state, saved.with_suffix(".part"))
+            saved.with_suffix(".part").replace(saved)
+            last_save = time.monotonic()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,251 @@
+"""Runs stage T: the vision side learns phrases and boxes.
+
+    python -m openferret.train.run_trunk --data DIR --out DIR --minutes 50
+
+`--data` holds Flickr30k Entities (`Annotations/`, `Sentences/`, `flickr30k-images/`, `train.txt`) and,
+optionally, COCO (`train2017/`, `instances_train2017.json`). Saved every five minutes; started again with the
+same `--out`, it goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import math
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import safe_open
+from safetensors.torch import load_file
+from torch import Tensor
+from torch.nn import functional
+from transformers import AutoTokenizer
+
+from openferret.kit.conversion import language_model, vision_model
+from openferret.model.vision import fold_batch_norm
+from openferret.processing.geometry import region_geometry
+from openferret.train.flickr30k import development_names, read_entities
+from openferret.train.pictures import (
+    WHOLE,
+    Record,
+    coco_records,
+    crop_pixels,
+    flickr_record,
+    mirror_words,
+    pixel_store,
+)
+from openferret.train.regions import KINDS, draw_region
+from openferret.train.trunk import (
+    KIT_SAMPLER,
+    WEIGHTS,
+    TrunkModel,
+    Words,
+    compute_losses,
+    noun_table,
+    read_regions,
+    sample_batch,
+)
+
+
+@torch.no_grad()
+def evaluate(
+    model: TrunkModel,
+    store: NDArray[np.uint8],
+    records: list[Record],
+    words: Words,
+    heads: list[str],
+    side: int,
+) -> dict[str, float]:
+    """R@1 (merged boxes, one phrase a question) and head-noun accuracy by region kind."""
+    model.eval()
+    nouns = noun_table(words, heads)
+    right: list[float] = []
+    named: dict[str, list[float]] = {kind: [] for kind in KINDS}
+    for start in range(0, len(records), 8):
+        group = records[start : start + 8]
+        pixels = crop_pixels(store, [record.row for record in group], [WHOLE] * len(group), side)
+        with torch.autocast("cpu", torch.bfloat16):
+            seen = model.vision(pixels)
+            pairs = [(index, one) for index, record in enumerate(group) for one in record.named]
+            embeddings, mask = words.batch([one.text.lower() for _, one in pairs])
+            picture = torch.tensor([index for index, _ in pairs])
+            located = model.locator(
+                seen.feature_maps[-1],
+                model.locator.phrase(embeddings, mask),
+                picture,
+                torch.ones(len(pairs), dtype=torch.bool),
+            )
+        hulls = torch.tensor(
+            [
+                [f(box[k] for box in one.boxes) for f, k in ((min, 0), (min, 1), (max, 2), (max, 3))]
+                for _, one in pairs
+            ]
+        )
+        overlap = paired_iou(located.box, hulls)
+        right += (overlap >= 0.5).float().tolist()
+        for kind in KINDS:
+            chosen = [(index, one) for index, one in pairs if len(one.boxes) == 1]
+            generator = np.random.default_rng(start)
+            points = np.stack(
+                [draw_region(one.boxes[0], kind, KIT_SAMPLER.points, generator)[0] for _, one in chosen]
+            )
+            geometry = region_geometry(points, KIT_SAMPLER)
+            owners = torch.tensor([index for index, _ in chosen])
+            regions = read_regions(model, seen, geometry, owners)
+            best = (functional.normalize(regions, dim=-1) @ nouns.T).argmax(-1).tolist()
+            named[kind] += [float(heads[b] == one.head) for b, (_, one) in zip(best, chosen, strict=True)]
+    model.train()
+    return {"recall": float(np.mean(right))} | {
+        kind: float(np.mean(values)) for kind, values in named.items()
+    }
+
+
+def paired_iou(boxes: Tensor, targets: Tensor) -> Tensor:
+    """IoU of matching boxes [n, 4] -> [n]."""
+    low = torch.maximum(boxes[:, :2], targets[:, :2])
+    high = torch.minimum(boxes[:, 2:], targets[:, 2:])
+    overlap = (high - low).clamp(min=0).prod(-1)
+    areas = (boxes[:, 2:] - boxes[:, :2]).prod(-1) + (targets[:, 2:] - targets[:, :2]).prod(-1)
+    return overlap / (areas - overlap).clamp(min=1e-9)
+
+
+def load_records(
+    data: Path, cache: Path
+) -> tuple[NDArray[np.uint8], list[Record], list[Record], list[Record]]:
+    """Pixel store, train records (COCO four times), dev records, COCO mini-val records."""
+    names = (data / "train.txt").read_text().split()
+    kept_back = development_names(names)
+    files = [data / "flickr30k-images" / f"{name}.jpg" for name in names]
+    train: list[Record] = []
+    dev: list[Record] = []
+    for row, picture in enumerate(read_entities(data, names)):
+        record = flickr_record(row, picture)
+        if record.named:
+            (dev if picture.name in kept_back else train).append(record)
+    annotations = data / "instances_train2017.json"
+    mini: list[Record] = []
+    if annotations.is_file():
+        coco, coco_files = coco_records(annotations, len(files))
+        files += [data / "train2017" / name for name in coco_files]
+        train += coco * 4
+        mini, mini_files = coco_records(annotations, len(files), training=False)
+        files += [data / "train2017" / name for name in mini_files]
+    return pixel_store(cache, files), train, dev, mini
+
+
+def prepare_words(records: list[Record]) -> tuple[Words, list[str]]:
+    """Word embeddings, the ids of every phrase (as said, in lower case), the head nouns seen five times."""
+    folder = language_model()
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    with safe_open(folder / "model.safetensors", framework="pt") as file:
+        table = file.get_tensor("model.embed_tokens.weight").float()
+    texts: set[str] = set()
+    counts: dict[str, int] = {}
+    for record in records:
+        for one in record.named:
+            counts[one.head] = counts.get(one.head, 0) + 1
+            mirrored = mirror_words(one.text)
+            texts |= {one.text, one.text.lower(), mirrored, mirrored.lower()}
+    heads = sorted(head for head, count in counts.items() if count >= 5)
+    texts |= {" " + head for head in heads}
+    ordered = sorted(texts)
+    ids = dict(zip(ordered, tokenizer(ordered)["input_ids"], strict=True))
+    return Words(table, ids), heads
+
+
+def learning_rate(elapsed: float, budget: float, warm_up: float = 60.0) -> float:
+    """Factor of the peak rate: a short warm-up, then a cosine down to 2 %."""
+    share = min(elapsed / budget, 1.0)
+    return min(elapsed / warm_up, 1.0) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * share)))
+
+
+def main() -> None:
+    """Trains until the minutes are over, evaluating on dev as it goes."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--minutes", type=float, default=50)
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--side", type=int, default=256)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(options.seed)
+    store, train, dev, mini = load_records(options.data, options.out / "pictures.npy")
+    words, heads = prepare_words(train + dev + mini)
+    index = {head: position for position, head in enumerate(heads)}
+    nouns = noun_table(words, heads)
+    model = TrunkModel(words.table.shape[1])
+    published = {name: one.float() for name, one in load_file(vision_model()).items()}
+    model.vision.trunk.load_state_dict(fold_batch_norm(published, model.vision.config))
+    model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    for name, parameter in model.vision.trunk.named_parameters():
+        parameter.requires_grad_(not name.startswith(("stem", "stages.0", "stages.1", "stages.2")))
+    trunk = [p for p in model.vision.trunk.parameters() if p.requires_grad]
+    own = {id(p) for p in model.vision.trunk.parameters()}
+    fresh = [p for p in model.parameters() if id(p) not in own]
+    groups = ((trunk, 1.5e-4), (fresh, 8e-4))
+    optimizer = torch.optim.AdamW(
+        [{"params": group, "rate": rate} for group, rate in groups], weight_decay=0.05
+    )
+    average = copy.deepcopy(model)
+    step, elapsed, saved = 0, 0.0, options.out / "state.pt"
+    if saved.exists():
+        state = torch.load(saved, weights_only=True)
+        model.load_state_dict(state["model"])
+        average.load_state_dict(state["average"])
+        optimizer.load_state_dict(state["optimizer"])
+        step, elapsed = state["step"], state["elapsed"]
+    budget, log = options.minutes * 60, (options.out / "log.jsonl").open("a")
+    parameters = trunk + fresh
+    last_save = time.monotonic()
+    running: dict[str, float] = {}
+    while elapsed < budget:
+        began = time.monotonic()
+        generator = np.random.default_rng([options.seed, step])
+        chosen = [train[k] for k in generator.choice(len(train), options.batch, replace=False)]
+        batch = sample_batch(store, chosen, index, generator, options.side)
+        losses = compute_losses(model, batch, words, nouns)
+        total = torch.stack([WEIGHTS[name] * value for name, value in losses.items()]).sum()
+        optimizer.zero_grad(set_to_none=True)
+        total.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(parameters, 5.0)
+        factor = learning_rate(elapsed, budget)
+        for group in optimizer.param_groups:
+            group["lr"] = group["rate"] * factor
+        optimizer.step()
+        decay = min(0.998, (1 + step) / (10 + step))
+        with torch.no_grad():
+            for kept, new in zip(average.parameters(), model.parameters(), strict=True):
+                kept.lerp_(new, 1 - decay)
+        step += 1
+        elapsed += time.monotonic() - began
+        for name, value in losses.items():
+            running[name] = running.get(name, value.item()) * 0.98 + value.item() * 0.02
+        if step % 50 == 0:
+            print(step, round(elapsed), {k: round(v, 3) for k, v in running.items()}, flush=True)
+        if time.monotonic() - last_save > 300 or elapsed >= budget:
+            shown = dev if elapsed >= budget else dev[:100]
+            figures = evaluate(average, store, shown, words, heads, options.side)
+            line = {"step": step, "seconds": round(elapsed), **{k: round(v, 4) for k, v in figures.items()}}
+            print(line, flush=True)
+            log.write(json.dumps(line) + "\n")
+            log.flush()
+            state = {
+                "model": model.state_dict(),
+                "average": average.state_dict(),
+                "step": step,
+                "elapsed": elapsed,
+            }
+            state |= {"optimizer": optimizer.state_dict(), "heads": heads}
+            torch.save(state, saved.with_suffix(".part"))
+            saved.with_suffix(".part").replace(saved)
+            last_save = time.monotonic()
+
+
+if __name__ == "__main__":
+    main()

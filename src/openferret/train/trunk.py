@@ -1,0 +1,288 @@
+"""Stage T: the vision side learns phrases and boxes, without the language model.
+
+Phrase -> place (a softmax over cells, then GIoU), each instance (focal), presence against phrases of other
+pictures; region -> head noun in the language model's own word embeddings (the bridge) and -> phrase; objects
+without a phrase.
+
+Run by `openferret.train.run_trunk`.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from openferret.model.locator import Located, Locator, Proposer
+from openferret.model.sampler import SpatialAwareSampler
+from openferret.model.vision import EfficientNetLiteConfig, EfficientNetLiteModel, VisionOutput, cell_centres
+from openferret.processing.geometry import RegionGeometry, SamplerGeometry, region_geometry
+from openferret.train.losses import centre_cells, focal_loss, generalized_iou
+from openferret.train.pictures import Named, Record, crop_pixels, mirror_words, random_crop
+from openferret.train.regions import KINDS, draw_region
+
+KIT_SAMPLER = SamplerGeometry(points=128, anchors=(32, 8), neighbors=(8, 8))
+SAMPLER_WIDTH = 192
+MAX_BOXES = 8
+
+
+class TrunkModel(nn.Module):
+    """Everything stage T trains."""
+
+    def __init__(self, embedding_width: int) -> None:
+        super().__init__()
+        config = EfficientNetLiteConfig()
+        self.vision = EfficientNetLiteModel(config)
+        self.locator = Locator(config.neck_width, embedding_width)
+        self.proposer = Proposer(config.neck_width)
+        self.sampler = SpatialAwareSampler(
+            config.map_channels, KIT_SAMPLER.anchors, embedding_width, width=SAMPLER_WIDTH
+        )
+        self.region_to_phrase = nn.Linear(embedding_width, config.neck_width)
+        self.noun_scale = nn.Parameter(torch.tensor(math.log(20.0)))
+        self.phrase_scale = nn.Parameter(torch.tensor(math.log(10.0)))
+
+
+@dataclass(frozen=True)
+class Words:
+    """Phrases as word embeddings of the language model.
+
+    Attributes:
+        table: float [V, E].
+        encode: text -> ids, memoised.
+    """
+
+    table: Tensor
+    ids: dict[str, list[int]]
+
+    def batch(self, texts: list[str], limit: int = 24) -> tuple[Tensor, Tensor]:
+        """Embeddings [P, L, E] and mask [P, L]."""
+        rows = [self.ids[text][:limit] for text in texts]
+        length = max(len(row) for row in rows)
+        padded = torch.tensor([row + [0] * (length - len(row)) for row in rows])
+        mask = torch.arange(length)[None] < torch.tensor([len(row) for row in rows])[:, None]
+        return self.table[padded], mask
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One training batch; P phrases, of which the first Q are present; R regions; boxes in 0..1."""
+
+    pixels: Tensor
+    phrases: list[str]
+    picture: Tensor
+    merged: Tensor
+    boxes: Tensor
+    valid: Tensor
+    objects: Tensor
+    object_valid: Tensor
+    region_picture: Tensor
+    region_nouns: Tensor
+    region_phrases: Tensor
+    geometry: RegionGeometry
+
+
+def sample_batch(
+    store: NDArray[np.uint8],
+    records: list[Record],
+    nouns: dict[str, int],
+    generator: np.random.Generator,
+    side: int,
+    phrases_each: int = 10,
+    regions_each: int = 6,
+    absent_each: int = 4,
+) -> Batch:
+    """Draws crops, phrases, regions and phrases that are not there."""
+    crops = [random_crop(generator) for _ in records]
+    texts: list[str] = []
+    picture: list[int] = []
+    merged: list[bool] = []
+    boxes: list[list[tuple[float, ...]]] = []
+    objects: list[list[tuple[float, ...]]] = []
+    region_picture, region_nouns, region_phrases, region_points = [], [], [], []
+    for index, (record, crop) in enumerate(zip(records, crops, strict=True)):
+        shown: list[tuple[Named, list[tuple[float, ...]]]] = []
+        for named in record.named:
+            placed = [crop.place(box) for box in named.boxes]
+            if all(left > 0.5 for _, left in placed):
+                shown.append((named, [box for box, _ in placed]))
+        objects.append(list({box for _, found in shown for box in found})[:24])
+        order = generator.permutation(len(shown))
+        regions = 0
+        for position in order[:phrases_each]:
+            named, found = shown[position]
+            if regions < regions_each and len(found) == 1:
+                kind = KINDS[generator.integers(0, 3)]
+                points, _ = draw_region(
+                    (found[0][0], found[0][1], found[0][2], found[0][3]), kind, KIT_SAMPLER.points, generator
+                )
+                region_points.append(points)
+                region_picture.append(index)
+                region_nouns.append(nouns.get(named.head, -100))
+                region_phrases.append(len(texts))
+                regions += 1
+            whole = bool(generator.random() < (0.6 if len(found) > 1 else 0.8))
+            if whole:
+                found = [
+                    tuple(f(box[k] for box in found) for f, k in ((min, 0), (min, 1), (max, 2), (max, 3)))
+                ]
+            texts.append(vary(mirror_words(named.text) if crop.mirrored else named.text, generator))
+            picture.append(index)
+            merged.append(whole)
+            boxes.append(found[:MAX_BOXES])
+    for index, record in enumerate(records):
+        for _ in range(absent_each):
+            other = records[generator.integers(0, len(records))]
+            if not other.named:
+                continue
+            named = other.named[generator.integers(0, len(other.named))]
+            if named.head not in record.heads and not (named.people and record.people):
+                texts.append(vary(named.text, generator))
+                picture.append(index)
+                merged.append(bool(generator.random() < 0.7))
+    padded, valid = pad_boxes(boxes, MAX_BOXES)
+    object_boxes, object_valid = pad_boxes(objects, 24)
+    jitter = torch.from_numpy(generator.uniform([0.75, -0.15], [1.25, 0.15], (len(records), 2))).float()
+    return Batch(
+        crop_pixels(store, [record.row for record in records], crops, side, jitter),
+        texts,
+        torch.tensor(picture),
+        torch.tensor(merged),
+        padded,
+        valid,
+        object_boxes,
+        object_valid,
+        torch.tensor(region_picture),
+        torch.tensor(region_nouns),
+        torch.tensor(region_phrases),
+        region_geometry(np.stack(region_points), KIT_SAMPLER),
+    )
+
+
+def vary(text: str, generator: np.random.Generator) -> str:
+    """Mostly lower case, as people type."""
+    return text if generator.random() < 0.3 else text.lower()
+
+
+def pad_boxes(boxes: list[list[tuple[float, ...]]], most: int) -> tuple[Tensor, Tensor]:
+    """Lists of boxes -> float [n, most, 4] and bool [n, most]."""
+    padded = torch.zeros(len(boxes), most, 4)
+    valid = torch.zeros(len(boxes), most, dtype=torch.bool)
+    for row, found in enumerate(boxes):
+        if found:
+            padded[row, : len(found)] = torch.tensor(found[:most])
+            valid[row, : len(found)] = True
+    return padded, valid
+
+
+def grounding_losses(located: Located, batch: Batch, centres: Tensor) -> dict[str, Tensor]:
+    """Place, boxes, instances and presence."""
+    present = len(batch.boxes)
+    cells = centre_cells(batch.boxes, batch.valid, centres, 0.5)
+    inside = cells.any(1)
+    target = inside / inside.sum(-1, keepdim=True)
+    place = -(target * located.place[:present].log_softmax(-1)).sum(-1)
+    area = (batch.boxes[..., 2:] - batch.boxes[..., :2]).prod(-1)
+    owner = area[..., None].where(cells, torch.inf).argmin(1)
+    goal = torch.gather(batch.boxes, 1, owner[..., None].expand(-1, -1, 4))
+    row, cell = inside.nonzero(as_tuple=True)
+    overlap = generalized_iou(located.boxes[row, cell], goal[row, cell])
+    merged = batch.merged[:present]
+    single = merged | (batch.valid.sum(-1) == 1)
+    whole = batch.boxes[single, 0]
+    averaged = located.box[:present][single]
+    is_present = torch.zeros(len(batch.phrases))
+    is_present[:present] = 1
+    apart = ~batch.merged
+    everywhere = torch.zeros(len(batch.phrases), inside.shape[1])
+    everywhere[:present] = inside.float()
+    instance = focal_loss(located.instance[apart], everywhere[apart]).sum()
+    return {
+        "place": place.mean(),
+        "cell": (target[row, cell] * (1 - overlap)).sum() / present,
+        "box": (1 - generalized_iou(averaged, whole)).mean(),
+        "edge": (averaged - whole).abs().sum(-1).mean(),
+        "instance": instance / everywhere[apart].sum().clamp(min=1),
+        "presence": functional.binary_cross_entropy_with_logits(located.presence, is_present),
+    }
+
+
+def proposal_losses(logits: Tensor, boxes: Tensor, batch: Batch, centres: Tensor) -> dict[str, Tensor]:
+    """Class-agnostic objects; a cell within several belongs to the smallest."""
+    cells = centre_cells(batch.objects, batch.object_valid, centres, 0.4)
+    inside = cells.any(1)
+    area = (batch.objects[..., 2:] - batch.objects[..., :2]).prod(-1)
+    owner = area[..., None].where(cells, torch.inf).argmin(1)
+    goal = torch.gather(batch.objects, 1, owner[..., None].expand(-1, -1, 4))
+    overlap = generalized_iou(boxes[inside], goal[inside])
+    count = inside.sum().clamp(min=1)
+    return {"object": focal_loss(logits, inside.float()).sum() / count, "object_box": (1 - overlap).mean()}
+
+
+def region_losses(
+    model: TrunkModel, regions: Tensor, phrases: Tensor, batch: Batch, nouns: Tensor
+) -> dict[str, Tensor]:
+    """Region against every head noun, and against every phrase of the batch (same words are not opposed)."""
+    known = batch.region_nouns >= 0
+    logits = functional.normalize(regions, dim=-1) @ nouns.T * model.noun_scale.exp().clamp(max=100)
+    noun = functional.cross_entropy(logits[known], batch.region_nouns[known])
+    vectors = functional.normalize(model.region_to_phrase(regions), dim=-1)
+    targets = functional.normalize(phrases, dim=-1)
+    score = vectors @ targets.T * model.phrase_scale.exp().clamp(max=50)
+    own = [batch.phrases[index].lower() for index in batch.region_phrases.tolist()]
+    everyone = [text.lower() for text in batch.phrases]
+    same = torch.tensor([[a == b for b in everyone] for a in own])
+    same[torch.arange(len(own)), batch.region_phrases] = False
+    score = score.masked_fill(same, -torch.inf)
+    return {"noun": noun, "phrase": functional.cross_entropy(score, batch.region_phrases)}
+
+
+WEIGHTS = {
+    "place": 1.0,
+    "cell": 1.0,
+    "box": 2.0,
+    "edge": 2.0,
+    "instance": 0.5,
+    "presence": 0.5,
+    "object": 0.5,
+}
+WEIGHTS |= {"object_box": 0.5, "noun": 1.0, "phrase": 0.5}
+
+
+def read_regions(model: TrunkModel, seen: VisionOutput, geometry: RegionGeometry, picture: Tensor) -> Tensor:
+    """The sampler's vectors of a batch's regions, in fp32: float [R, E]."""
+    vectors: Tensor = model.sampler(
+        [level.float() for level in seen.feature_maps or ()],
+        torch.from_numpy(geometry.points),
+        [torch.from_numpy(one) for one in geometry.anchors],
+        [torch.from_numpy(one) for one in geometry.neighbors],
+        picture,
+    )
+    return vectors
+
+
+def compute_losses(model: TrunkModel, batch: Batch, words: Words, nouns: Tensor) -> dict[str, Tensor]:
+    """All losses of one batch, unweighted."""
+    with torch.autocast("cpu", torch.bfloat16):
+        seen = model.vision(batch.pixels)
+        embeddings, mask = words.batch(batch.phrases)
+        phrases = model.locator.phrase(embeddings, mask)
+        located = model.locator(seen.feature_maps[-1], phrases, batch.picture, batch.merged)
+        objectness, object_boxes = model.proposer(seen.feature_maps[-1])
+    regions = read_regions(model, seen, batch.geometry, batch.region_picture)
+    rows = int(seen.feature_maps[-1].shape[-1])
+    centres = cell_centres(rows, rows)
+    losses = grounding_losses(located, batch, centres)
+    losses |= proposal_losses(objectness, object_boxes, batch, centres)
+    return losses | region_losses(model, regions, phrases.float(), batch, nouns)
+
+
+def noun_table(words: Words, heads: list[str]) -> Tensor:
+    """Unit vectors of the head nouns in the language model's embedding, float [n, E]."""
+    rows = [words.table[torch.tensor(words.ids[" " + head])].mean(0) for head in heads]
+    return functional.normalize(torch.stack(rows), dim=-1)

@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from openferret.errors import InputError, WeightsError
+from openferret.loading import load_model
+
+
+@pytest.fixture
+def folder(tiny, tmp_path):
+    loaded = tiny.loaded("paper")
+    loaded.model.save_pretrained(tmp_path)
+    loaded.processor.save_pretrained(tmp_path)
+    return tmp_path
+
+
+def test_a_saved_model_is_opened_as_asked(folder):
+    loaded = load_model(folder, dtype=torch.bfloat16, seed=3)
+    assert loaded.model.dtype == torch.bfloat16
+    assert loaded.processor.seed == 3
+    assert loaded.name == folder.name
+
+
+def test_kit_is_put_together_first(folder, monkeypatch):
+    monkeypatch.setattr("openferret.loading.ensure_kit", lambda: folder)
+    assert load_model("kit").name == "kit"
+
+
+def test_no_model_is_said_to_be_none(tmp_path):
+    with pytest.raises(WeightsError, match="there is no model"):
+        load_model(tmp_path / "nowhere")
+
+
+def forget(file, name):
+    tensors = load_file(file)
+    del tensors[name]
+    save_file(tensors, file, metadata={"format": "pt"})
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda folder: (folder / "model.safetensors").write_bytes(b"not weights"),
+        lambda folder: (folder / "model.safetensors").unlink(),
+        lambda folder: (folder / "tokenizer.json").unlink(),
+        lambda folder: (folder / "config.json").write_text("{"),
+        lambda folder: (folder / "config.json").write_text("[]"),
+        lambda folder: (folder / "config.json").write_text('{"model_type": "llama"}'),
+        lambda folder: forget(folder / "model.safetensors", "model.projector.weight"),
+    ],
+    ids=["damaged", "no weights", "no tokenizer", "torn", "a list", "another model", "a weight is missing"],
+)
+def test_damaged_weights_are_an_error_of_one_line(folder, damage):
+    damage(folder)
+    with pytest.raises(WeightsError) as caught:
+        load_model(folder)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("device", ["cuda:99", "tpu", "cpu:banana"])
+def test_a_device_that_is_not_there_is_refused(folder, device):
+    with pytest.raises(InputError, match="no device"):
+        load_model(folder, device)
