@@ -225,7 +225,8 @@ def test_a_megabyte_of_anything_is_read_in_linear_time(unit: str) -> None:
         parse_answer(raw, 640, 480)
         return time.process_time() - start
 
-    quarter, whole = seconds(MEGABYTE // 4), seconds(MEGABYTE)
+    # The least of three: a neighbour on the machine slows a run down, and never speeds one up.
+    quarter, whole = (min(seconds(size) for _ in range(3)) for size in (MEGABYTE // 4, MEGABYTE))
     assert whole < 8 * quarter + 0.25
     assert whole < 10
 

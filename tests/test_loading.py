@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -33,6 +35,13 @@ def test_no_model_is_said_to_be_none(tmp_path):
         load_model(tmp_path / "nowhere")
 
 
+def configure(folder, name, value):
+    file = folder / "config.json"
+    content = json.loads(file.read_text())
+    content[name] = content[name] | value if isinstance(value, dict) else value
+    file.write_text(json.dumps(content))
+
+
 def forget(file, name):
     tensors = load_file(file)
     del tensors[name]
@@ -48,15 +57,24 @@ def forget(file, name):
         lambda folder: (folder / "config.json").write_text("{"),
         lambda folder: (folder / "config.json").write_text("[]"),
         lambda folder: (folder / "config.json").write_text('{"model_type": "llama"}'),
+        lambda folder: (folder / "processor_config.json").unlink(),
+        lambda folder: (folder / "processor_config.json").write_text("[]"),
         lambda folder: forget(folder / "model.safetensors", "model.projector.weight"),
+        lambda folder: configure(folder, "vision_config", "none"),
+        lambda folder: configure(folder, "text_config", {"hidden_size": 7}),
+        lambda folder: configure(folder, "text_config", {"hidden_size": 32}),
     ],
-    ids=["damaged", "no weights", "no tokenizer", "torn", "a list", "another model", "a weight is missing"],
+    ids=[
+        *("damaged", "no weights", "no tokenizer", "torn", "a list", "another model", "no processor"),
+        *("another processor", "a weight is missing", "no tower", "odd sizes", "other sizes"),
+    ],
 )
-def test_damaged_weights_are_an_error_of_one_line(folder, damage):
+def test_damaged_weights_are_an_error_of_one_line(folder, damage, capfd):
     damage(folder)
     with pytest.raises(WeightsError) as caught:
         load_model(folder)
     assert "\n" not in str(caught.value)
+    assert capfd.readouterr().err == ""
 
 
 @pytest.mark.parametrize("device", ["cuda:99", "tpu", "cpu:banana"])

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from transformers.utils import logging
 
 from openferret.auto import FerretConfig, FerretForConditionalGeneration, FerretProcessor
 from openferret.errors import InputError, WeightsError
 from openferret.kit.assemble import ensure_kit
+
+# What transformers raises on files that are damaged or of another kind.
+_UNUSABLE = (
+    *(OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError),
+    *(SafetensorError, StrictDataclassError),
+)
 
 
 @dataclass(frozen=True)
@@ -49,23 +58,33 @@ def load_model(
     folder = ensure_kit() if str(model) == "kit" else Path(model)
     _check_folder(folder)
     wanted = dtype or (torch.float32 if place.type == "cpu" else torch.bfloat16)
-    bars = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
     try:
-        opened, said = FerretForConditionalGeneration.from_pretrained(
-            folder, dtype=wanted, local_files_only=True, output_loading_info=True
-        )
-        processor = FerretProcessor.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as problem:
+        with _silence():
+            opened, said = FerretForConditionalGeneration.from_pretrained(
+                folder, dtype=wanted, local_files_only=True, output_loading_info=True
+            )
+            processor = FerretProcessor.from_pretrained(folder, local_files_only=True)
+    except _UNUSABLE as problem:
         reason = str(problem).strip().split("\n")[0] or type(problem).__name__
         raise WeightsError(f"the model in {folder} cannot be opened: {reason}") from problem
-    finally:
-        if bars:
-            logging.enable_progress_bar()
     if said["missing_keys"] or said["mismatched_keys"]:
         raise WeightsError(f"the model in {folder} lacks some of its weights; fetch or copy it again")
     processor.seed = seed
     return LoadedModel(opened.to(place).eval(), processor, Path(model).resolve().name)
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Keeps transformers from drawing bars and long reports: what is wrong is said in one line."""
+    bars, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
+    logging.disable_progress_bar()
+    logging.set_verbosity(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
 
 
 def _check_folder(folder: Path) -> None:
@@ -80,8 +99,9 @@ def _check_folder(folder: Path) -> None:
         raise WeightsError(f"the config.json in {folder} is damaged") from None
     if kind != FerretConfig.model_type:
         raise WeightsError(f"the model in {folder} is a {kind!r}, not an OpenFerret model")
-    if not any(folder.glob("*.safetensors")):
-        raise WeightsError(f"there are no weights (*.safetensors) in {folder}")
+    for needed in ("*.safetensors", "processor_config.json"):  # without the latter its defaults would be used
+        if not any(folder.glob(needed)):
+            raise WeightsError(f"the model in {folder} is not whole: there is no {needed}")
 
 
 def _checked_device(name: str) -> torch.device:

@@ -79,8 +79,11 @@ def test_int8_by_bitsandbytes(folder, model, inputs):
     assert (logits(small, inputs) - exact).abs().max() < 0.1 * exact.abs().max()
 
 
+@pytest.mark.filterwarnings("ignore:.*script_method:DeprecationWarning")  # inductor's own
 @pytest.mark.parametrize("backend", ["eager", pytest.param("inductor", marks=pytest.mark.slow)])
 def test_compiled_as_one_graph(model, inputs, backend):
+    # transformers installs its output hooks under a lock at the first call, which no graph can hold.
+    expected = logits(model, inputs)
     compiled = torch.compile(model, fullgraph=True, backend=backend)
-    torch.testing.assert_close(logits(compiled, inputs), logits(model, inputs), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(logits(compiled, inputs), expected, atol=1e-5, rtol=1e-4)
     torch.compiler.reset()
