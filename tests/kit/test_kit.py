@@ -1,0 +1,68 @@
+"""Kit as it is shipped: assembled from the package index's wheels and the adapter, asked about the demo's pictures."""
+
+from pathlib import Path
+
+import pytest
+
+from openferret import Box, Ferret, Point, Scribble
+from openferret.train.evaluate import intersection_over_union
+
+PICTURES = Path(__file__).parents[2] / "examples" / "pictures"
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def ferret():
+    return Ferret.load()
+
+
+@pytest.mark.parametrize(
+    ("picture", "phrase", "box"),
+    [
+        ("chelsea", "a cat", (0, 0, 451, 300)),
+        ("astronaut", "a woman", (20, 0, 400, 512)),
+        ("coffee", "a cup", (172, 17, 410, 308)),
+    ],
+)
+def test_finds_the_main_thing_of_a_photograph(ferret, picture, phrase, box):
+    answer = ferret.ground(PICTURES / f"{picture}.jpg", phrase, merge=True)
+    (mention,) = answer.mentions
+    assert intersection_over_union(mention.boxes[0].pixels, box) >= 0.5
+
+
+def test_says_what_is_not_there(ferret):
+    answer = ferret.ground(PICTURES / "coffee.jpg", ["a cup", "a man"])
+    assert [bool(mention.boxes) for mention in answer.mentions] == [True, False]
+    assert "a man: not in the picture" in answer.text
+
+
+@pytest.mark.parametrize(
+    "region",
+    [Point(225, 90), Box(50, 5, 390, 500), Scribble([(60, 360), (150, 300), (330, 290)])],
+)
+def test_names_a_person_however_she_is_pointed_at(ferret, region):
+    answer = ferret.refer(PICTURES / "astronaut.jpg", region)
+    assert set(answer.text.lower().split()) & {
+        "man",
+        "woman",
+        "girl",
+        "boy",
+        "person",
+        "child",
+        "suit",
+        "uniform",
+    }
+
+
+def test_describes_with_boxes(ferret):
+    answer = ferret.describe(PICTURES / "astronaut.jpg")
+    assert any(mention.boxes for mention in answer.mentions)
+    for mention in answer.mentions:
+        assert answer.text[slice(*mention.span)] == mention.phrase
+
+
+def test_the_same_question_has_the_same_answer_together_and_alone(ferret):
+    scene = ferret.encode(PICTURES / "coffee.jpg")
+    regions = [Point(285, 150), Box(172, 17, 410, 308), Box(0, 0, 600, 400)]
+    together = [answer.text for answer in scene.refer_many(regions)]
+    assert together == [scene.refer(region).text for region in regions]
