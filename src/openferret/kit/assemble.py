@@ -6,6 +6,7 @@ open. Its name carries the adapter's digest, so another adapter never meets an o
 
 from __future__ import annotations
 
+import json
 import shutil
 from importlib import resources
 from pathlib import Path
@@ -16,7 +17,7 @@ from openferret.kit.base_weights import cache_folder, file_sha256, writing_to_ca
 from openferret.kit.conversion import language_model, vision_model
 
 ADAPTER_FILE = "adapter.safetensors"
-_COMPLETE = "complete"
+_COMPLETE = "complete.json"
 
 
 def adapter_path() -> Path:
@@ -46,18 +47,34 @@ def ensure_kit(progress: bool = True) -> Path:
     """
     adapter = adapter_path()
     folder = cache_folder() / f"kit-{file_sha256(adapter)[:16]}"
-    if (folder / _COMPLETE).is_file():
+    if is_whole(folder):
         return folder
     base, trunk = language_model(progress), vision_model(progress)
     with writing_to_cache():
-        if not (folder / _COMPLETE).is_file():  # another process may have made it while this one waited
-            partial = folder.with_name(folder.name + ".part")
+        if not is_whole(folder):  # another process may have made it while this one waited
+            partial = folder.with_name("assembling")
             shutil.rmtree(partial, ignore_errors=True)
             assemble(base, trunk, adapter, partial)
-            (partial / _COMPLETE).touch()
-            shutil.rmtree(folder, ignore_errors=True)
+            mark_whole(partial)
+            for other in folder.parent.glob("kit-*"):  # of earlier adapters, or torn: 0.3 GB each
+                shutil.rmtree(other, ignore_errors=True)
             partial.rename(folder)
     return folder
+
+
+def mark_whole(folder: Path) -> None:
+    """Writes the sizes of a folder's files into it, once they are all there."""
+    sizes = {file.name: file.stat().st_size for file in sorted(folder.iterdir())}
+    (folder / _COMPLETE).write_text(json.dumps(sizes, indent=2), encoding="utf-8")
+
+
+def is_whole(folder: Path) -> bool:
+    """Whether a folder was marked as whole, and every file still has its size."""
+    try:
+        sizes = json.loads((folder / _COMPLETE).read_text(encoding="utf-8"))
+        return all((folder / name).stat().st_size == size for name, size in sizes.items())
+    except (OSError, ValueError, AttributeError):
+        return False
 
 
 def assemble(base: Path, trunk: Path, adapter: Path, out_dir: Path) -> None:
