@@ -50,7 +50,7 @@ def text_config(vocabulary: int, **changes: Any) -> LlamaConfig:
 def kit() -> FerretConfig:
     """Kit, but for a picture of 64 pixels and a tiny language model."""
     words = len(tokenizer("tokens")) - 1005
-    config = kit_config(text_config(words, tie_word_embeddings=True))
+    config = kit_config(text_config(words, tie_word_embeddings=True), region_nouns=7)
     config.vision_config.image_size = 64
     config.grid_side, config.object_tokens = 2, 4
     return config

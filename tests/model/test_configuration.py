@@ -21,7 +21,7 @@ def test_the_defaults_are_the_papers():
 
 def test_kits_special_tokens_follow_the_vocabulary_and_its_language_model_is_a_copy():
     text = LlamaConfig(vocab_size=100, hidden_size=64, tie_word_embeddings=True)
-    config = kit_config(text)
+    config = kit_config(text, region_nouns=0)
     assert text.vocab_size == 100
     assert config.text_config.vocab_size == 1105
     assert (config.image_token_id, config.box_token_id, config.first_location_token_id) == (100, 104, 105)
@@ -30,7 +30,7 @@ def test_kits_special_tokens_follow_the_vocabulary_and_its_language_model_is_a_c
 
 
 @pytest.mark.parametrize(
-    "make", [FerretConfig, lambda: kit_config(LlamaConfig(vocab_size=9, hidden_size=64))]
+    "make", [FerretConfig, lambda: kit_config(LlamaConfig(vocab_size=9, hidden_size=64), region_nouns=7)]
 )
 def test_it_is_read_back_as_it_was_written(make, tmp_path):
     config = make()

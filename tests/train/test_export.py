@@ -4,7 +4,13 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from openferret.model.configuration import kit_config
 from openferret.model.modeling import FerretForConditionalGeneration
-from openferret.train.export import FROZEN, adapter_tensors
+from openferret.train.export import (
+    FROZEN,
+    adapter_tensors,
+    language_tensors,
+    location_features,
+    trunk_tensors,
+)
 from openferret.train.language import LanguageModel
 from openferret.train.trunk import TrunkModel
 
@@ -20,13 +26,13 @@ def test_the_adapter_and_the_base_weights_make_the_whole_model():
         num_key_value_heads=2,
         tie_word_embeddings=True,
     )
-    trunk = TrunkModel(64)
+    trunk = TrunkModel(64, nouns=7)
     state = {name: tensor.clone() for name, tensor in trunk.state_dict().items()}
     language = LanguageModel(trunk, LlamaForCausalLM(config), rank=4)
     learned = {name for name, parameter in language.named_parameters() if parameter.requires_grad}
     tensors = adapter_tensors(state, {n: t for n, t in language.state_dict().items() if n in learned})
     with torch.device("meta"):
-        whole = FerretForConditionalGeneration(kit_config(config)).state_dict()
+        whole = FerretForConditionalGeneration(kit_config(config, region_nouns=7)).state_dict()
     needed = {
         name
         for name in whole
@@ -37,3 +43,11 @@ def test_the_adapter_and_the_base_weights_make_the_whole_model():
     assert tensors["new_rows"].shape == (5 + 1000, 64)
     linears = {name for name in tensors if name.startswith("lora.")}
     assert len(linears) == 2 * 2 * 7
+    assert all(torch.allclose(state[n], t, atol=1e-3) for n, t in trunk_tensors(tensors).items())
+    again = language_tensors(tensors)
+    own = language.state_dict()
+    assert set(again) == {name for name in learned if not name.startswith("trunk.")}
+    exact = {name for name in again if not name.startswith("location.")}
+    assert all(torch.allclose(own[name], again[name], atol=2e-3) for name in exact)
+    rows = location_features() @ again["location.weight"].T + again["location.bias"]
+    torch.testing.assert_close(rows, tensors["new_rows"][5:].float(), rtol=0, atol=2e-3)

@@ -102,14 +102,16 @@ def assemble(base: Path, trunk: Path, adapter: Path, out_dir: Path) -> None:
     with safe_open(adapter, framework="pt") as file:
         lora_scale = float((file.metadata() or {}).get("lora_scale", "nan"))
     trained = {name: tensor.float() for name, tensor in load_file(adapter).items()}
-    config = kit_config(AutoConfig.from_pretrained(base))
+    names = trained.get("model.namer.output.bias", torch.empty(0))
+    config = kit_config(AutoConfig.from_pretrained(base), region_nouns=len(names))
     with torch.device("meta"):
         model = FerretForConditionalGeneration(config)
     state = _language_state(load_file(base / "model.safetensors"), trained, lora_scale)
     folded = fold_batch_norm(
         {name: one.float() for name, one in load_file(trunk).items()}, config.vision_config
     )
-    state |= {f"model.vision_tower.trunk.{name}": one for name, one in folded.items()}
+    for kept in ("trunk", "published") if config.region_nouns else ("trunk",):
+        state |= {f"model.vision_tower.{kept}.{name}": one for name, one in folded.items()}
     state |= {name: one for name, one in trained.items() if name.startswith("model.")}
     expected = set(model.state_dict()) - {"lm_head.weight"}
     if missing := sorted(expected - set(state)) or sorted(set(state) - expected):

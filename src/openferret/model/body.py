@@ -14,6 +14,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPast
 from openferret.errors import InputError
 from openferret.model.configuration import FerretConfig
 from openferret.model.locator import Located, Locator, PhraseEncoder, Proposer, keep_distinct
+from openferret.model.namer import RegionNamer
 from openferret.model.pictures import BoxPattern, EncodedPictures, fill_placeholders, pool_grid
 from openferret.model.sampler import SpatialAwareSampler
 from openferret.model.vision import EfficientNetLiteConfig, EfficientNetLiteModel, fourier_features
@@ -77,6 +78,7 @@ class FerretModel(FerretPreTrainedModel):
         )
         scale = torch.tensor(FIRST_REGION_SCALE)
         self.region_scale = nn.Parameter(scale) if config.normalize_regions else None
+        self.namer = RegionNamer(hidden, config.region_nouns) if config.region_nouns else None
         self.locator: Locator | None = None
         self.proposer: Proposer | None = None
         self.object_position: nn.Linear | None = None
@@ -174,9 +176,10 @@ class FerretModel(FerretPreTrainedModel):
         picture: Tensor,
     ) -> Tensor:
         vectors: Tensor = self.sampler(maps, points, anchors, neighbors, picture)
-        if self.region_scale is None:
-            return vectors
-        return functional.normalize(vectors.float(), dim=-1).to(vectors.dtype) * self.region_scale
+        tokens = vectors
+        if self.region_scale is not None:
+            tokens = functional.normalize(vectors.float(), dim=-1).to(vectors.dtype) * self.region_scale
+        return tokens if self.namer is None else tokens + self.namer.hint(vectors)
 
     def embed(
         self,
@@ -284,7 +287,7 @@ class FerretModel(FerretPreTrainedModel):
 
     def _unused_parameters(self) -> Tensor:
         """0, with a gradient: data-parallel training hangs if one process has no region and another has."""
-        modules = (self.sampler, self.projector)
+        modules = [one for one in (self.sampler, self.projector, self.namer) if one is not None]
         scale = [] if self.region_scale is None else [self.region_scale]
         total = sum(one.sum() for one in [*(p for m in modules for p in m.parameters()), *scale])
         return 0 * torch.as_tensor(total)

@@ -51,6 +51,7 @@ class FerretConfig(PreTrainedConfig):
         reference_regions: regions are rasterised and sampled as the reference does
             (`openferret.processing.reference`).
         normalize_regions: region vectors have one learned length.
+        region_nouns: names that `openferret.model.namer` chooses among; 0 without it.
         object_tokens: proposals that follow the picture tokens; 0 for none.
         use_locator: phrases are located by a head of their own (`openferret.model.locator`).
         locator_width: see `Locator`.
@@ -93,6 +94,7 @@ class FerretConfig(PreTrainedConfig):
     transposed_sampling: bool = False
     reference_regions: bool = False
     normalize_regions: bool = False
+    region_nouns: int = 0
     object_tokens: int = 0
     use_locator: bool = False
     locator_width: int = 128
@@ -154,6 +156,7 @@ class FerretConfig(PreTrainedConfig):
             0 <= self.object_tokens <= self.map_side**2,
             f"object_tokens must lie between 0 and the tower's {self.map_side**2} cells",
         )
+        require(self.region_nouns >= 0, "region_nouns must be 0 or more")
         require(
             not self.object_tokens or self.object_token_id is not None, "object_tokens need object_token_id"
         )
@@ -171,12 +174,13 @@ class FerretConfig(PreTrainedConfig):
         _ = self.geometry
 
 
-def kit_config(text_config: PreTrainedConfig) -> FerretConfig:
+def kit_config(text_config: PreTrainedConfig, region_nouns: int) -> FerretConfig:
     """Kit's configuration round a language model.
 
     Args:
         text_config: the language model's own. Special tokens and location tokens are counted from its
             `vocab_size`, in the order in which `openferret.processing.processor.add_tokens` adds them.
+        region_nouns: names that its namer knows; 0 for Kit v0, without a namer and a published trunk.
 
     Returns:
         A configuration whose `text_config` (a copy) has room for them.
@@ -186,7 +190,7 @@ def kit_config(text_config: PreTrainedConfig) -> FerretConfig:
     text.vocab_size = first + len(SPECIAL_TOKENS) + LOCATION_BINS
     image, objects, region, phrase, box = range(first, first + len(SPECIAL_TOKENS))
     return FerretConfig(
-        vision_config=EfficientNetLiteConfig(),
+        vision_config=EfficientNetLiteConfig(published_trunk=region_nouns > 0),
         text_config=text,
         coordinate_format="tokens",
         prompt_format="chatml",
@@ -204,6 +208,7 @@ def kit_config(text_config: PreTrainedConfig) -> FerretConfig:
         sampler_dim=192,
         sampler_align_corners=False,
         normalize_regions=True,
+        region_nouns=region_nouns,
         object_tokens=16,
         use_locator=True,
     )

@@ -31,6 +31,8 @@ class EfficientNetLiteConfig(PreTrainedConfig):
         neck_width: channels of the neck's map, at stride 16.
         neck_blocks: pairs of one convolution and one attention block.
         neck_heads: attention heads of the neck.
+        published_trunk: a second trunk keeps the published weights beside the one that is trained, so that
+            what ImageNet knows and the training pictures do not show is not forgotten.
     """
 
     model_type = "openferret_efficientnet_lite"
@@ -43,6 +45,7 @@ class EfficientNetLiteConfig(PreTrainedConfig):
         neck_width: int = 256,
         neck_blocks: int = 2,
         neck_heads: int = 8,
+        published_trunk: bool = False,
         **kwargs: Any,
     ) -> None:
         self.image_size = image_size
@@ -51,13 +54,15 @@ class EfficientNetLiteConfig(PreTrainedConfig):
         self.neck_width = neck_width
         self.neck_blocks = neck_blocks
         self.neck_heads = neck_heads
+        self.published_trunk = published_trunk
         self.hidden_size = neck_width
         super().__init__(**kwargs)
 
     @property
     def map_channels(self) -> tuple[int, ...]:
-        """Channels of the maps that a region is read from: stride 8, stride 16, the neck."""
-        return (self.stage_channels[2], self.stage_channels[4], self.neck_width)
+        """Channels of the maps that a region is read from: stride 8, 16, the published 16 and 32, the neck."""
+        published = (self.stage_channels[4], self.stage_channels[6]) if self.published_trunk else ()
+        return (self.stage_channels[2], self.stage_channels[4], *published, self.neck_width)
 
 
 @dataclass
@@ -233,6 +238,9 @@ class Neck(nn.Module):
         self.fine = nn.Conv2d(4 * fine, width, 1)
         self.middle = nn.Conv2d(middle, width, 1)
         self.coarse = nn.Conv2d(coarse, width, 1)
+        if config.published_trunk:
+            self.published_middle = nn.Conv2d(middle, width, 1)
+            self.published_coarse = nn.Conv2d(coarse, width, 1)
         self.position = nn.Linear(2 * self.position_width, width)
         self.convolutions = nn.ModuleList([ConvolutionBlock(width) for _ in range(config.neck_blocks)])
         self.attentions = nn.ModuleList(
@@ -240,12 +248,19 @@ class Neck(nn.Module):
         )
         self.norm = nn.LayerNorm(width)
 
-    def forward(self, fine: Tensor, middle: Tensor, coarse: Tensor) -> Tensor:
-        """Maps at strides 8, 16, 32 -> float [B, C, S / 16, S / 16]."""
+    def forward(
+        self, fine: Tensor, middle: Tensor, coarse: Tensor, published: tuple[Tensor, ...] = ()
+    ) -> Tensor:
+        """Maps at strides 8, 16, 32 (and the published ones at 16, 32) -> float [B, C, S / 16, S / 16]."""
         batch, _, rows, columns = middle.shape
+        projected = self.coarse(coarse)
+        if published:
+            projected = projected + self.published_coarse(published[1])
         coarse_up = functional.interpolate(
-            self.coarse(coarse), size=(rows, columns), mode="bilinear", align_corners=False
+            projected, size=(rows, columns), mode="bilinear", align_corners=False
         )
+        if published:
+            coarse_up = coarse_up + self.published_middle(published[0])
         features = self.fine(functional.pixel_unshuffle(fine, 2)) + self.middle(middle) + coarse_up
         centres = fourier_features(cell_centres(rows, columns, features.device), self.position_width)
         place = self.position(centres.to(features.dtype)).T.view(1, -1, rows, columns)
@@ -269,19 +284,21 @@ class EfficientNetLiteModel(PreTrainedModel):
     def __init__(self, config: EfficientNetLiteConfig) -> None:
         super().__init__(config)
         self.trunk = EfficientNetLiteTrunk(config)
+        self.published = EfficientNetLiteTrunk(config) if config.published_trunk else None
         self.neck = Neck(config)
         self.post_init()
 
     def forward(self, pixel_values: Tensor, **_: Any) -> VisionOutput:
         """Args: pixel_values float [B, 3, S, S], S a multiple of 32."""
         fine, middle, coarse = self.trunk(pixel_values)
-        return self.mix(fine, middle, coarse)
-
-    def mix(self, fine: Tensor, middle: Tensor, coarse: Tensor) -> VisionOutput:
-        """The part after the trunk, for training on cached taps."""
-        neck = self.neck(fine, middle, coarse)
+        published: tuple[Tensor, ...] = ()
+        if self.published is not None:
+            with torch.no_grad():
+                published = self.published(pixel_values)[1:]
+        neck = self.neck(fine, middle, coarse, published)
         return VisionOutput(
-            last_hidden_state=neck.flatten(2).transpose(1, 2), feature_maps=(fine, middle, neck)
+            last_hidden_state=neck.flatten(2).transpose(1, 2),
+            feature_maps=(fine, middle, *published, neck),
         )
 
 

@@ -17,10 +17,18 @@ from openferret.model.vision import fourier_features
 from openferret.train.language import LOCATION_WIDTH
 
 FROZEN = (
+    "model.vision_tower.published.",
     "model.vision_tower.trunk.stem",
     *(f"model.vision_tower.trunk.stages.{stage}." for stage in range(3)),
 )
 LORA_SCALE = 2.0
+TRUNK_PARTS = {
+    "vision": "vision_tower",
+    "locator": "locator",
+    "proposer": "proposer",
+    "sampler": "sampler",
+    "namer": "namer",
+}
 
 
 def adapter_tensors(trunk: dict[str, Tensor], language: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -33,16 +41,10 @@ def adapter_tensors(trunk: dict[str, Tensor], language: dict[str, Tensor]) -> di
     tensors = {}
     for name, tensor in trunk.items():
         part, _, rest = name.partition(".")
-        renamed = {
-            "vision": "vision_tower",
-            "locator": "locator",
-            "proposer": "proposer",
-            "sampler": "sampler",
-        }
-        if part in renamed:
-            tensors[f"model.{renamed[part]}.{rest}"] = tensor
+        if part in TRUNK_PARTS:
+            tensors[f"model.{TRUNK_PARTS[part]}.{rest}"] = tensor
     for name, tensor in language.items():
-        if name.startswith("trunk.sampler."):
+        if name.startswith(("trunk.sampler.", "trunk.namer.")):
             tensors["model." + name.removeprefix("trunk.")] = tensor
         elif name.startswith(("projector.", "object_position.")) or name == "region_scale":
             tensors["model." + name] = tensor
@@ -50,15 +52,52 @@ def adapter_tensors(trunk: dict[str, Tensor], language: dict[str, Tensor]) -> di
             layer = name.split("base_model.model.model.", 1)[1]
             layer = layer.replace(".lora_A.default.weight", ".down").replace(".lora_B.default.weight", ".up")
             tensors["lora." + layer] = tensor
-    bins = (torch.arange(prompts.LOCATION_BINS) + 0.5) / prompts.LOCATION_BINS
-    features = fourier_features(bins[:, None], LOCATION_WIDTH)
-    location = features @ language["location.weight"].T + language["location.bias"]
+    location = location_features() @ language["location.weight"].T + language["location.bias"]
     tensors["new_rows"] = torch.cat([language["special"], location])
     return {
         name: tensor.detach().to(torch.float16).contiguous()
         for name, tensor in tensors.items()
         if not name.startswith(FROZEN)
     }
+
+
+def trunk_tensors(adapter: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The way back for stage T: an adapter's tensors under the names of `TrunkModel`, float32."""
+    state = {}
+    for part, renamed in TRUNK_PARTS.items():
+        start = f"model.{renamed}."
+        state |= {
+            f"{part}.{name.removeprefix(start)}": tensor.float()
+            for name, tensor in adapter.items()
+            if name.startswith(start)
+        }
+    return state
+
+
+def language_tensors(adapter: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The way back for stage L: an adapter's tensors under the names of `LanguageModel`, float32."""
+    state = {}
+    for name, tensor in adapter.items():
+        if name.startswith("lora."):
+            layer, _, part = name.removeprefix("lora.").rpartition(".")
+            matrix = {"down": "lora_A", "up": "lora_B"}[part]
+            state[f"language_model.base_model.model.model.{layer}.{matrix}.default.weight"] = tensor.float()
+        elif name.startswith(("model.projector.", "model.object_position.")) or name == "model.region_scale":
+            state[name.removeprefix("model.")] = tensor.float()
+    special, location = (
+        adapter["new_rows"].float().split([len(prompts.SPECIAL_TOKENS), prompts.LOCATION_BINS])
+    )
+    # The rows of the locations are linear in their Fourier features: the two parameters are solved for, by
+    # singular values, for some of the features are almost the same.
+    features = torch.nn.functional.pad(location_features(), (0, 1), value=1.0).double()
+    solution = torch.linalg.lstsq(features, location.double(), rcond=1e-5, driver="gelsd").solution.float()
+    return state | {"special": special, "location.weight": solution[:-1].T, "location.bias": solution[-1]}
+
+
+def location_features() -> Tensor:
+    """Fourier features of the location bins' middles, float [1000, LOCATION_WIDTH]."""
+    bins = (torch.arange(prompts.LOCATION_BINS) + 0.5) / prompts.LOCATION_BINS
+    return fourier_features(bins[:, None], LOCATION_WIDTH)
 
 
 def main() -> None:
@@ -74,6 +113,7 @@ def main() -> None:
         "lora_scale": str(LORA_SCALE),
         "trunk_steps": str(trunk["step"]),
         "language_steps": str(language["step"]),
+        "nouns": " ".join(trunk["heads"]),
     }
     save_file(adapter_tensors(trunk["average"], language["model"]), options.out, metadata=metadata)
 

@@ -42,6 +42,7 @@ class LanguageModel(nn.Module):
         super().__init__()
         self.trunk = trunk.requires_grad_(False)
         self.trunk.sampler.requires_grad_(True)
+        self.trunk.namer.words.requires_grad_(True)
         width = base.config.hidden_size
         targets = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
         base.to(torch.bfloat16).requires_grad_(False)
@@ -88,9 +89,9 @@ class LanguageModel(nn.Module):
         neighbors: list[Tensor],
         picture: Tensor,
     ) -> Tensor:
-        """Region tokens: the sampler's vectors at the length of a word's embedding, float [R, E]."""
+        """Region tokens: the sampler's vectors at the length of a word's embedding, and the namer's hint."""
         vectors = self.trunk.sampler(maps, points, anchors, neighbors, picture)
-        return functional.normalize(vectors, dim=-1) * self.region_scale
+        return functional.normalize(vectors, dim=-1) * self.region_scale + self.trunk.namer.hint(vectors)
 
     def embed(self, ids: Tensor, new_rows: Tensor) -> Tensor:
         """Ids of the extended vocabulary -> float embeddings."""

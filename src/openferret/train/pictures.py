@@ -42,6 +42,18 @@ class Record:
     people: bool
     captions: tuple[Caption, ...] = ()
 
+    def names(self) -> dict[NormalizedBox, dict[str, float]]:
+        """What each box that stands alone is called: head nouns and their share of its phrases."""
+        counts: dict[NormalizedBox, dict[str, float]] = {}
+        for one in self.named:
+            if len(one.boxes) == 1:
+                heads = counts.setdefault(one.boxes[0], {})
+                heads[one.head] = heads.get(one.head, 0.0) + 1.0
+        return {
+            box: {head: count / sum(heads.values()) for head, count in heads.items()}
+            for box, heads in counts.items()
+        }
+
 
 def flickr_record(row: int, picture: EntitiesPicture) -> Record:
     """Every grounded phrase of the five captions."""

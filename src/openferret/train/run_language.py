@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors.torch import load_file
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
 
@@ -23,6 +24,7 @@ from openferret import prompts
 from openferret.kit.conversion import language_model
 from openferret.processing.geometry import region_geometry
 from openferret.train.dialogues import to_bins, write_exchanges
+from openferret.train.export import language_tensors
 from openferret.train.language import (
     ANSWER_END,
     QUESTION_END,
@@ -144,6 +146,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--trunk", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--start", type=Path, help="adapter.safetensors that the first leg goes on from")
     parser.add_argument("--minutes", type=float, default=40)
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--side", type=int, default=256)
@@ -156,14 +159,17 @@ def main() -> None:
     folder = language_model()
     base = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     tokens = extend_tokenizer(AutoTokenizer.from_pretrained(folder))
-    trunk = TrunkModel(base.config.hidden_size)
-    trunk.load_state_dict(torch.load(options.trunk, weights_only=True)["average"])
+    vision = torch.load(options.trunk, weights_only=True)
+    trunk = TrunkModel(base.config.hidden_size, len(vision["heads"]))
+    trunk.load_state_dict(vision["average"])
     trunk = trunk.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     model = LanguageModel(trunk, base, options.rank)
+    if options.start is not None:
+        model.load_state_dict(language_tensors(load_file(options.start)), strict=False)
     named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
     lora = [p for name, p in named if "lora" in name]
-    sampler = [p for name, p in named if "sampler" in name]
-    joints = [p for name, p in named if "lora" not in name and "sampler" not in name]
+    sampler = [p for name, p in named if name.startswith("trunk.")]
+    joints = [p for name, p in named if "lora" not in name and not name.startswith("trunk.")]
     groups = ((lora, 6e-4), (sampler, 5e-5), (joints, 1.5e-3))
     optimizer = torch.optim.AdamW(
         [{"params": group, "rate": rate} for group, rate in groups], weight_decay=0.0, betas=(0.9, 0.98)

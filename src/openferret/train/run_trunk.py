@@ -22,12 +22,12 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor
-from torch.nn import functional
 from transformers import AutoTokenizer
 
 from openferret.kit.conversion import language_model, vision_model
 from openferret.model.vision import fold_batch_norm
 from openferret.processing.geometry import region_geometry
+from openferret.train.export import trunk_tensors
 from openferret.train.flickr30k import development_names, read_entities
 from openferret.train.pictures import (
     WHOLE,
@@ -46,6 +46,7 @@ from openferret.train.trunk import (
     Words,
     compute_losses,
     noun_table,
+    noun_vectors,
     read_regions,
     sample_batch,
 )
@@ -60,13 +61,13 @@ def evaluate(
     heads: list[str],
     side: int,
 ) -> dict[str, float]:
-    """R@1 (merged boxes, one phrase a question) and head-noun accuracy by region kind."""
+    """R@1 (merged boxes, one phrase a question); head noun right for any phrase of the region, by kind."""
     model.eval()
-    nouns = noun_table(words, heads)
     right: list[float] = []
     named: dict[str, list[float]] = {kind: [] for kind in KINDS}
     for start in range(0, len(records), 8):
         group = records[start : start + 8]
+        names = [record.names() for record in group]
         pixels = crop_pixels(store, [record.row for record in group], [WHOLE] * len(group), side)
         with torch.autocast("cpu", torch.bfloat16):
             seen = model.vision(pixels)
@@ -89,6 +90,7 @@ def evaluate(
         right += (overlap >= 0.5).float().tolist()
         for kind in KINDS:
             chosen = [(index, one) for index, one in pairs if len(one.boxes) == 1]
+            chosen = list({(index, one.boxes[0]): (index, one) for index, one in chosen}.values())
             generator = np.random.default_rng(start)
             points = np.stack(
                 [draw_region(one.boxes[0], kind, KIT_SAMPLER.points, generator)[0] for _, one in chosen]
@@ -96,8 +98,11 @@ def evaluate(
             geometry = region_geometry(points, KIT_SAMPLER)
             owners = torch.tensor([index for index, _ in chosen])
             regions = read_regions(model, seen, geometry, owners)
-            best = (functional.normalize(regions, dim=-1) @ nouns.T).argmax(-1).tolist()
-            named[kind] += [float(heads[b] == one.head) for b, (_, one) in zip(best, chosen, strict=True)]
+            best = model.namer(regions).argmax(-1).tolist()
+            named[kind] += [
+                float(heads[noun] in names[index][one.boxes[0]])
+                for noun, (index, one) in zip(best, chosen, strict=True)
+            ]
     model.train()
     return {"recall": float(np.mean(right))} | {
         kind: float(np.mean(values)) for kind, values in named.items()
@@ -168,6 +173,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--start", type=Path, help="adapter.safetensors that the first leg goes on from")
     parser.add_argument("--minutes", type=float, default=50)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--side", type=int, default=256)
@@ -179,15 +185,22 @@ def main() -> None:
     words, heads = prepare_words(train + dev + mini)
     index = {head: position for position, head in enumerate(heads)}
     nouns = noun_table(words, heads)
-    model = TrunkModel(words.table.shape[1])
+    model = TrunkModel(words.table.shape[1], len(heads))
+    with torch.no_grad():
+        model.namer.words.weight.copy_(noun_vectors(words, heads).T)
     published = {name: one.float() for name, one in load_file(vision_model()).items()}
     model.vision.trunk.load_state_dict(fold_batch_norm(published, model.vision.config))
+    if model.vision.published is not None:
+        model.vision.published.load_state_dict(fold_batch_norm(published, model.vision.config))
+        model.vision.published.requires_grad_(False)
+    if options.start is not None:
+        model.load_state_dict(trunk_tensors(load_file(options.start)), strict=False)
     model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     for name, parameter in model.vision.trunk.named_parameters():
         parameter.requires_grad_(not name.startswith(("stem", "stages.0", "stages.1", "stages.2")))
     trunk = [p for p in model.vision.trunk.parameters() if p.requires_grad]
-    own = {id(p) for p in model.vision.trunk.parameters()}
-    fresh = [p for p in model.parameters() if id(p) not in own]
+    own = {id(p) for p in model.vision.trunk.parameters()} | {id(model.namer.words.weight)}
+    fresh = [p for p in model.parameters() if id(p) not in own and p.requires_grad]
     groups = ((trunk, 1.5e-4), (fresh, 8e-4))
     optimizer = torch.optim.AdamW(
         [{"params": group, "rate": rate} for group, rate in groups], weight_decay=0.05
@@ -218,7 +231,7 @@ def main() -> None:
         for group in optimizer.param_groups:
             group["lr"] = group["rate"] * factor
         optimizer.step()
-        decay = min(0.998, (1 + step) / (10 + step))
+        decay = min(0.999, (1 + step) / (10 + step))
         with torch.no_grad():
             for kept, new in zip(average.parameters(), model.parameters(), strict=True):
                 kept.lerp_(new, 1 - decay)

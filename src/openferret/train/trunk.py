@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from openferret.model.locator import Located, Locator, Proposer
+from openferret.model.namer import RegionNamer
 from openferret.model.sampler import SpatialAwareSampler
 from openferret.model.vision import EfficientNetLiteConfig, EfficientNetLiteModel, VisionOutput, cell_centres
 from openferret.processing.geometry import RegionGeometry, SamplerGeometry, region_geometry
@@ -34,15 +35,16 @@ MAX_BOXES = 8
 class TrunkModel(nn.Module):
     """Everything stage T trains."""
 
-    def __init__(self, embedding_width: int) -> None:
+    def __init__(self, embedding_width: int, nouns: int) -> None:
         super().__init__()
-        config = EfficientNetLiteConfig()
+        config = EfficientNetLiteConfig(published_trunk=True)
         self.vision = EfficientNetLiteModel(config)
         self.locator = Locator(config.neck_width, embedding_width)
         self.proposer = Proposer(config.neck_width)
         self.sampler = SpatialAwareSampler(
             config.map_channels, KIT_SAMPLER.anchors, embedding_width, width=SAMPLER_WIDTH
         )
+        self.namer = RegionNamer(embedding_width, nouns)
         self.region_to_phrase = nn.Linear(embedding_width, config.neck_width)
         self.noun_scale = nn.Parameter(torch.tensor(math.log(20.0)))
         self.phrase_scale = nn.Parameter(torch.tensor(math.log(10.0)))
@@ -93,8 +95,8 @@ def sample_batch(
     nouns: dict[str, int],
     generator: np.random.Generator,
     side: int,
-    phrases_each: int = 10,
-    regions_each: int = 6,
+    phrases_each: int = 12,
+    regions_each: int = 10,
     absent_each: int = 4,
 ) -> Batch:
     """Draws crops, phrases, regions and phrases that are not there."""
@@ -104,7 +106,8 @@ def sample_batch(
     merged: list[bool] = []
     boxes: list[list[tuple[float, ...]]] = []
     objects: list[list[tuple[float, ...]]] = []
-    region_picture, region_nouns, region_phrases, region_points = [], [], [], []
+    region_picture, region_phrases, region_points = [], [], []
+    region_nouns: list[dict[int, float]] = []
     for index, (record, crop) in enumerate(zip(records, crops, strict=True)):
         shown: list[tuple[Named, list[tuple[float, ...]]]] = []
         for named in record.named:
@@ -113,19 +116,21 @@ def sample_batch(
                 shown.append((named, [box for box, _ in placed]))
         objects.append(list({box for _, found in shown for box in found})[:24])
         order = generator.permutation(len(shown))
-        regions = 0
+        names = record.names()
+        pointed: set[object] = set()
         for position in order[:phrases_each]:
             named, found = shown[position]
-            if regions < regions_each and len(found) == 1:
+            if len(pointed) < regions_each and len(found) == 1 and named.boxes[0] not in pointed:
                 kind = KINDS[generator.integers(0, 3)]
                 points, _ = draw_region(
                     (found[0][0], found[0][1], found[0][2], found[0][3]), kind, KIT_SAMPLER.points, generator
                 )
                 region_points.append(points)
                 region_picture.append(index)
-                region_nouns.append(nouns.get(named.head, -100))
+                shares = names[named.boxes[0]]
+                region_nouns.append({nouns[head]: share for head, share in shares.items() if head in nouns})
                 region_phrases.append(len(texts))
-                regions += 1
+                pointed.add(named.boxes[0])
             whole = bool(generator.random() < (0.6 if len(found) > 1 else 0.8))
             if whole:
                 found = [
@@ -158,7 +163,7 @@ def sample_batch(
         object_boxes,
         object_valid,
         torch.tensor(region_picture),
-        torch.tensor(region_nouns),
+        noun_shares(region_nouns, len(nouns)),
         torch.tensor(region_phrases),
         region_geometry(np.stack(region_points), KIT_SAMPLER),
     )
@@ -167,6 +172,15 @@ def sample_batch(
 def vary(text: str, generator: np.random.Generator) -> str:
     """Mostly lower case, as people type."""
     return text if generator.random() < 0.3 else text.lower()
+
+
+def noun_shares(shares: list[dict[int, float]], nouns: int) -> Tensor:
+    """Shares by noun -> float [R, N], each row summing to 1 (or 0 where no noun is known)."""
+    target = torch.zeros(len(shares), nouns)
+    for row, named in enumerate(shares):
+        for noun, share in named.items():
+            target[row, noun] = share
+    return target / target.sum(-1, keepdim=True).clamp(min=1e-6)
 
 
 def pad_boxes(boxes: list[list[tuple[float, ...]]], most: int) -> tuple[Tensor, Tensor]:
@@ -228,9 +242,11 @@ def region_losses(
     model: TrunkModel, regions: Tensor, phrases: Tensor, batch: Batch, nouns: Tensor
 ) -> dict[str, Tensor]:
     """Region against every head noun, and against every phrase of the batch (same words are not opposed)."""
-    known = batch.region_nouns >= 0
+    known = batch.region_nouns.sum(-1) > 0
+    target = batch.region_nouns[known]
     logits = functional.normalize(regions, dim=-1) @ nouns.T * model.noun_scale.exp().clamp(max=100)
-    noun = functional.cross_entropy(logits[known], batch.region_nouns[known])
+    word = functional.cross_entropy(logits[known], target)
+    name = functional.cross_entropy(model.namer(regions[known]), target)
     vectors = functional.normalize(model.region_to_phrase(regions), dim=-1)
     targets = functional.normalize(phrases, dim=-1)
     score = vectors @ targets.T * model.phrase_scale.exp().clamp(max=50)
@@ -239,7 +255,7 @@ def region_losses(
     same = torch.tensor([[a == b for b in everyone] for a in own])
     same[torch.arange(len(own)), batch.region_phrases] = False
     score = score.masked_fill(same, -torch.inf)
-    return {"noun": noun, "phrase": functional.cross_entropy(score, batch.region_phrases)}
+    return {"name": name, "word": word, "phrase": functional.cross_entropy(score, batch.region_phrases)}
 
 
 WEIGHTS = {
@@ -251,7 +267,7 @@ WEIGHTS = {
     "presence": 0.5,
     "object": 0.5,
 }
-WEIGHTS |= {"object_box": 0.5, "noun": 1.0, "phrase": 0.5}
+WEIGHTS |= {"object_box": 0.5, "name": 1.0, "word": 0.3, "phrase": 0.5}
 
 
 def read_regions(model: TrunkModel, seen: VisionOutput, geometry: RegionGeometry, picture: Tensor) -> Tensor:
@@ -282,7 +298,11 @@ def compute_losses(model: TrunkModel, batch: Batch, words: Words, nouns: Tensor)
     return losses | region_losses(model, regions, phrases.float(), batch, nouns)
 
 
+def noun_vectors(words: Words, heads: list[str]) -> Tensor:
+    """Mean word embedding of each head noun, float [N, E]."""
+    return torch.stack([words.table[torch.tensor(words.ids[" " + head])].mean(0) for head in heads])
+
+
 def noun_table(words: Words, heads: list[str]) -> Tensor:
-    """Unit vectors of the head nouns in the language model's embedding, float [n, E]."""
-    rows = [words.table[torch.tensor(words.ids[" " + head])].mean(0) for head in heads]
-    return functional.normalize(torch.stack(rows), dim=-1)
+    """Unit vectors of the head nouns in the language model's embedding, float [N, E]."""
+    return functional.normalize(noun_vectors(words, heads), dim=-1)
