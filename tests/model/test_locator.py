@@ -15,7 +15,7 @@ from openferret.model.locator import (
 
 def located(instance: list[float], boxes: list[list[float]]) -> Located:
     scores = torch.tensor([instance])
-    return Located(scores, scores, torch.tensor([boxes]), torch.zeros(1, 4), torch.zeros(1))
+    return Located(scores, scores, torch.tensor([boxes]), torch.zeros(1, 4), torch.zeros(1), torch.ones(1))
 
 
 LEFT, NEAR_LEFT, RIGHT = [0.0, 0.0, 0.4, 1.0], [0.0, 0.0, 0.41, 1.0], [0.6, 0.0, 1.0, 1.0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -22,9 +23,9 @@ class Grounding:
 
     Attributes:
         boxes: (x1, y1, x2, y2) in 0..1, best first; at least one.
-        scores: probability of each; for a hull the same as `presence`.
+        scores: probability of each that it is right (IoU >= 0.5).
         presence: probability that the phrase is in the picture: the mean of what the language model's first
-            word says ("<phrase>" rather than "Not") and of what the locator says.
+            word says ("<phrase>" rather than "Not") and of what the locator says, calibrated.
     """
 
     boxes: tuple[UnitBox, ...]
@@ -55,10 +56,12 @@ def ground_phrases(
     there, absent = model.config.phrase_token_id, processor.tokenize(prompts.ABSENT)[0]
     said: list[float] = (logits[:, there] - logits[:, absent]).sigmoid().tolist()
     ids = [_phrase_ids(processor, phrase) for phrase in phrases]
+    slope, constant = model.config.presence_calibration
     groundings = []
     for words, found in zip(said, find_phrases(model, prefix.encoded, ids, merged=merged), strict=True):
-        presence = (words + found.presence) / 2
-        groundings.append(Grounding(found.boxes, (presence,) if merged else found.scores, presence))
+        both = min(max((words + found.presence) / 2, 1e-6), 1 - 1e-6)
+        logit = slope * math.log(both / (1 - both)) + constant
+        groundings.append(Grounding(found.boxes, found.scores, 1 / (1 + math.exp(-logit))))
     return groundings
 
 

@@ -100,13 +100,17 @@ def assemble(base: Path, trunk: Path, adapter: Path, out_dir: Path) -> None:
     from openferret.processing.processor import FerretProcessor, add_tokens
 
     with safe_open(adapter, framework="pt") as file:
-        lora_scale = float((file.metadata() or {}).get("lora_scale", "nan"))
+        metadata = file.metadata() or {}
     trained = {name: tensor.float() for name, tensor in load_file(adapter).items()}
     names = trained.get("model.namer.output.bias", torch.empty(0))
     config = kit_config(AutoConfig.from_pretrained(base), region_nouns=len(names))
+    for name, values in json.loads(metadata.get("calibration", "{}")).items():
+        setattr(config, name, tuple(values))
     with torch.device("meta"):
         model = FerretForConditionalGeneration(config)
-    state = _language_state(load_file(base / "model.safetensors"), trained, lora_scale)
+    state = _language_state(
+        load_file(base / "model.safetensors"), trained, float(metadata.get("lora_scale", "nan"))
+    )
     folded = fold_batch_norm(
         {name: one.float() for name, one in load_file(trunk).items()}, config.vision_config
     )

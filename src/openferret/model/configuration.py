@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from dataclasses import fields
 from typing import Any, ClassVar
 
@@ -54,6 +55,10 @@ class FerretConfig(PreTrainedConfig):
         region_nouns: names that `openferret.model.namer` chooses among; 0 without it.
         object_tokens: proposals that follow the picture tokens; 0 for none.
         use_locator: phrases are located by a head of their own (`openferret.model.locator`).
+        hull_calibration: weights of the presence's and the agreement's logit, and a constant: the logit of the
+            probability that the box round a phrase is right (IoU >= 0.5).
+        instance_calibration: weight of an instance's logit, and a constant: the same of one instance.
+        presence_calibration: weight of the logit that a phrase is there, and a constant: the same calibrated.
         locator_width: see `Locator`.
         locator_phrase_width: see `Locator`.
 
@@ -97,6 +102,9 @@ class FerretConfig(PreTrainedConfig):
     region_nouns: int = 0
     object_tokens: int = 0
     use_locator: bool = False
+    hull_calibration: tuple[float, ...] | list[float] = (1.0, 0.0, 0.0)
+    instance_calibration: tuple[float, ...] | list[float] = (1.0, 0.0)
+    presence_calibration: tuple[float, ...] | list[float] = (1.0, 0.0)
     locator_width: int = 128
     locator_phrase_width: int = 192
     tie_word_embeddings: bool = False
@@ -106,6 +114,9 @@ class FerretConfig(PreTrainedConfig):
         self.tie_word_embeddings = self.tie_word_embeddings or bool(self.text_config.tie_word_embeddings)
         self.sampler_anchors = tuple(self.sampler_anchors)
         self.sampler_neighbors = tuple(self.sampler_neighbors)
+        self.hull_calibration = tuple(self.hull_calibration)
+        self.instance_calibration = tuple(self.instance_calibration)
+        self.presence_calibration = tuple(self.presence_calibration)
         self._check()
 
     @property
@@ -168,6 +179,14 @@ class FerretConfig(PreTrainedConfig):
         require(
             not self.use_locator or self.coordinate_format == "tokens", "the locator writes location tokens"
         )
+        for name, length in (
+            ("hull_calibration", 3),
+            ("instance_calibration", 2),
+            ("presence_calibration", 2),
+        ):
+            values = getattr(self, name)
+            finite = all(isinstance(one, int | float) and math.isfinite(one) for one in values)
+            require(finite and len(values) == length, f"{name} must be {length} numbers")
         ids = [getattr(self, field.name) for field in fields(self) if field.name.endswith("_token_id")]
         given = [one for one in ids if one is not None]
         require(len(set(given)) == len(given), "two special tokens share an id")

@@ -29,6 +29,8 @@ class Located:
         boxes: float [P, T, 4], each cell's box, (x1, y1, x2, y2) in 0..1.
         box: float [P, 4], the boxes averaged over `place`.
         presence: float [P], logit that the phrase is in the picture at all.
+        agreement: float [P] in 0..1, IoU of the cells' boxes with `box`, averaged over `place`: a box on which
+            the cells agree is rarely wrong.
     """
 
     place: Tensor
@@ -36,6 +38,7 @@ class Located:
     boxes: Tensor
     box: Tensor
     presence: Tensor
+    agreement: Tensor
 
 
 class PhraseEncoder(nn.Module):
@@ -118,7 +121,8 @@ class Locator(nn.Module):
         pooled = torch.einsum("pt,ptc->pc", weight.to(hidden.dtype), hidden)
         best = place.amax(-1, keepdim=True).to(hidden.dtype)
         presence = self.presence(torch.cat([pooled, asked, best], dim=-1)).float()[:, 0]
-        return Located(place, instance, boxes, box, presence)
+        agreement = (weight * pairwise_iou(boxes, box[:, None])[..., 0]).sum(-1).detach()
+        return Located(place, instance, boxes, box, presence, agreement)
 
 
 class Proposer(nn.Module):

@@ -63,7 +63,7 @@ def adapter_tensors(trunk: dict[str, Tensor], language: dict[str, Tensor]) -> di
 
 def trunk_tensors(adapter: dict[str, Tensor]) -> dict[str, Tensor]:
     """The way back for stage T: an adapter's tensors under the names of `TrunkModel`, float32."""
-    state = {}
+    state: dict[str, Tensor] = {}
     for part, renamed in TRUNK_PARTS.items():
         start = f"model.{renamed}."
         state |= {
@@ -84,9 +84,8 @@ def language_tensors(adapter: dict[str, Tensor]) -> dict[str, Tensor]:
             state[f"language_model.base_model.model.model.{layer}.{matrix}.default.weight"] = tensor.float()
         elif name.startswith(("model.projector.", "model.object_position.")) or name == "model.region_scale":
             state[name.removeprefix("model.")] = tensor.float()
-    special, location = (
-        adapter["new_rows"].float().split([len(prompts.SPECIAL_TOKENS), prompts.LOCATION_BINS])
-    )
+    rows, first = adapter["new_rows"].float(), len(prompts.SPECIAL_TOKENS)
+    special, location = rows[:first], rows[first:]
     # The rows of the locations are linear in their Fourier features: the two parameters are solved for, by
     # singular values, for some of the features are almost the same.
     features = torch.nn.functional.pad(location_features(), (0, 1), value=1.0).double()

@@ -1,0 +1,156 @@
+"""Makes Kit's scores mean what they say, and writes the fit into the adapter.
+
+    python -m openferret.train.calibrate --data DIR --adapter src/openferret/kit/adapter.safetensors
+
+On dev (300 train pictures that are never trained on), logistic fits of three events: the box round a phrase is
+right; an instance's box is right (IoU >= 0.5 with any box of the phrase); the phrase is in the picture at all
+(against as many phrases of other pictures).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torch.nn import functional
+
+from openferret import Ferret, prompts
+from openferret.generation.grounding import ground_phrases
+from openferret.generation.locating import find_phrases
+from openferret.generation.questions import write_question
+from openferret.kit.assemble import assemble
+from openferret.kit.conversion import language_model, vision_model
+from openferret.model.locator import pairwise_iou
+from openferret.model.pictures import EncodedPictures
+from openferret.train.dialogues import Writer
+from openferret.train.flickr30k import development_names, read_entities
+from openferret.train.pictures import WHOLE, flickr_record
+from openferret.train.trunk import KIT_SAMPLER
+
+
+@dataclass
+class Evidence:
+    """Rows of features, and whether what they speak for was right."""
+
+    features: list[list[float]] = field(default_factory=list)
+    right: list[float] = field(default_factory=list)
+
+    def add(self, features: list[float], right: float | bool) -> None:
+        """One more case."""
+        self.features.append(features)
+        self.right.append(float(right))
+
+
+def logit(probability: float) -> float:
+    """Log odds, kept finite."""
+    kept = min(max(probability, 1e-4), 1 - 1e-4)
+    return float(np.log(kept / (1 - kept)))
+
+
+def fit_logistic(evidence: Evidence) -> tuple[float, ...]:
+    """Weights and constant of the maximum-likelihood fit, lightly held near 0.
+
+    Example:
+        >>> evidence = Evidence([[-2.0], [2.0]] * 50, [0.0, 1.0] * 49 + [1.0, 0.0])
+        >>> fit_logistic(evidence)[0] > 1
+        True
+    """
+    features = functional.pad(torch.tensor(evidence.features, dtype=torch.float64), (0, 1), value=1.0)
+    right = torch.tensor(evidence.right, dtype=torch.float64)
+    weights = torch.zeros(features.shape[1], dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.LBFGS([weights], max_iter=200, line_search_fn="strong_wolfe")
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        loss = functional.binary_cross_entropy_with_logits(features @ weights, right)
+        loss = loss + 1e-4 * weights.square().sum()
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss
+
+    optimizer.step(closure)  # type: ignore[no-untyped-call]
+    return tuple(round(one, 4) for one in weights.tolist())
+
+
+def gather(ferret: Ferret, data: Path, most: int = 6) -> dict[str, Evidence]:
+    """What an uncalibrated model says of dev's phrases, and what is true."""
+    names = (data / "train.txt").read_text().split()
+    kept_back = sorted(development_names(names))
+    records = [flickr_record(row, one) for row, one in enumerate(read_entities(data, kept_back))]
+    model, processor = ferret.loaded.model, ferret.loaded.processor
+    found = {"hull": Evidence(), "instance": Evidence(), "presence": Evidence()}
+    for number, (name, record) in enumerate(zip(kept_back, records, strict=True)):
+        writer = Writer(record, WHOLE, records, KIT_SAMPLER.points, np.random.default_rng(number))
+        shown = [writer.shown[k] for k in writer.generator.permutation(len(writer.shown))[:most]]
+        absent = [phrase for _ in shown if (phrase := writer.absent())]
+        if not shown:
+            continue
+        scene = ferret.encode(data / "flickr30k-images" / f"{name}.jpg")
+        phrases = [one.text for one in shown] + absent
+        questions = [
+            write_question(processor, prompts.GROUND.format(phrase=one), [], (scene.width, scene.height))
+            for one in phrases
+        ]
+        answers = ground_phrases(model, processor, scene.prefix, phrases, questions, merged=False)
+        for answer, there in zip(answers, [True] * len(shown) + [False] * len(absent), strict=True):
+            found["presence"].add([logit(answer.presence)], there)
+        encoded = scene.prefix.encoded
+        ids = [processor.tokenize(one.text) for one in shown]
+        for one, hull, whole in zip(
+            shown,
+            find_phrases(model, encoded, ids, merged=True),
+            _agreements(ferret, encoded, ids),
+            strict=True,
+        ):
+            truth = torch.tensor(one.boxes)
+            around = torch.cat([truth[:, :2].amin(0), truth[:, 2:].amax(0)])[None]
+            overlap = float(pairwise_iou(torch.tensor(hull.boxes), around))
+            found["hull"].add([logit(hull.presence), logit(whole)], overlap >= 0.5)
+        for one, each in zip(shown, find_phrases(model, encoded, ids), strict=True):
+            overlaps = pairwise_iou(torch.tensor(each.boxes), torch.tensor(one.boxes)).amax(-1)
+            for score, overlap in zip(each.scores, overlaps.tolist(), strict=True):
+                found["instance"].add([logit(score)], overlap >= 0.5)
+    return found
+
+
+def _agreements(ferret: Ferret, encoded: EncodedPictures, ids: list[list[int]]) -> list[float]:
+    length = max(len(one) for one in ids)
+    padded = torch.tensor([one + [0] * (length - len(one)) for one in ids])
+    mask = torch.tensor([[k < len(one) for k in range(length)] for one in ids])
+    picture = torch.zeros(len(ids), dtype=torch.long)
+    with torch.no_grad():
+        located = ferret.loaded.model.model.locate(encoded, padded, mask, picture, picture == 0)
+    agreement: list[float] = located.agreement.tolist()
+    return agreement
+
+
+def main() -> None:
+    """Fits on dev and rewrites the adapter's metadata."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--adapter", type=Path, required=True)
+    options = parser.parse_args()
+    with safe_open(options.adapter, framework="pt") as file:
+        metadata: dict[str, str] = dict(file.metadata() or {})
+    tensors = load_file(options.adapter)
+    metadata.pop("calibration", None)
+    with tempfile.TemporaryDirectory() as folder:
+        plain, kit = Path(folder) / "adapter.safetensors", Path(folder) / "kit"
+        save_file(tensors, plain, metadata=metadata)
+        assemble(language_model(), vision_model(), plain, kit)
+        evidence = gather(Ferret.load(kit), options.data)
+    fitted = {f"{name}_calibration": fit_logistic(one) for name, one in evidence.items()}
+    for name, one in evidence.items():
+        print(name, len(one.right), round(float(np.mean(one.right)), 3), fitted[f"{name}_calibration"])
+    save_file(tensors, options.adapter, metadata=metadata | {"calibration": json.dumps(fitted)})
+
+
+if __name__ == "__main__":
+    main()
