@@ -233,3 +233,16 @@ def test_a_chat_that_grows_too_long_forgets_its_earlier_turns(scene, monkeypatch
     with pytest.raises(InputError, match="empty"):
         chat.say("")
     assert chat.say("what?", max_new_tokens=2).text is not None
+
+
+def test_ranks_begin_with_the_merged_box_and_only_locators_have_them(kit, paper):
+    ranked = kit.rank(["a Dog", "the red ball"], most=3)
+    merged = kit.ground(["a Dog", "the red ball"], merge=True, threshold=0).mentions
+    for boxes, mention in zip(ranked, merged, strict=True):
+        assert boxes[0].pixels == pytest.approx(mention.boxes[0].pixels, abs=1e-3)
+        assert 1 <= len(boxes) <= 3
+    for phrases, most in (([" "], 3), (["a dog"], 0)):
+        with pytest.raises(InputError, match="at least 1"):
+            kit.rank(phrases, most)
+    with pytest.raises(InputError, match="no ranked"):
+        paper.rank(["a dog"])

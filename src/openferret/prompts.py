@@ -21,6 +21,7 @@ RELATE = "How are {region} and {region} related?"
 GROUND = "Where is {phrase}?"
 GROUND_MERGED = "Where is {phrase}, in one box?"
 EXISTS = "Is there {phrase} in the picture?"
+EXISTS_IN_IMAGE = "Is there {phrase} in the image?"
 DESCRIBE = "Describe the picture."
 
 ABSENT = "Not in the picture."

@@ -16,14 +16,17 @@ from openferret.coordinates import denormalize_box
 from openferret.errors import InputError
 from openferret.generation.decode import Decoding, Generated, decode, extend
 from openferret.generation.grounding import ground_phrases, is_cut
+from openferret.generation.locating import rank_phrases
 from openferret.generation.prefix import Continuation, PicturePrefix, context_length
 from openferret.generation.questions import Question, write_question
 from openferret.loading import LoadedModel
+from openferret.processing.processor import escape_text
 from openferret.regions import Box, Region, region_bounds
 
-PRESENCE_THRESHOLD = 0.35
+PRESENCE_THRESHOLD = 0.5
 OBJECT_THRESHOLD = 0.3
 _WHERE = "What is the location of {phrase} in the image?"  # the paper's models
+_LONGEST_PHRASE = 1000  # characters, many more than a locator reads
 _ROWS_AT_ONCE = 32  # asked together: bounds the memory of their caches
 
 T = TypeVar("T")
@@ -147,6 +150,35 @@ class Scene:
                 if is_cut(self.loaded.processor, one)
             ]
         return self._named(names, boxes, {"ground": perf_counter() - started}, warnings)
+
+    def rank(self, phrases: Sequence[str], most: int = 10) -> list[tuple[LocatedBox, ...]]:
+        """The best guesses at one box around all that each phrase names, for measures such as recall at 10.
+
+        Args:
+            phrases: such as "a dog".
+            most: at most so many boxes for a phrase, at least 1.
+
+        Returns:
+            For each phrase different boxes, best first; the first is that of `ground` with `merge`. They have
+            no scores, and nothing is said about whether the phrase is in the picture.
+
+        Raises:
+            InputError: an empty phrase, `most` below 1, or a model without a locator, which has no ranks.
+        """
+        if not self.loaded.model.config.use_locator:
+            raise InputError(f"{self.loaded.name} writes its boxes as text: it has no ranked ones")
+        words = [" ".join(one.split()).lower() for one in phrases]
+        if most < 1 or not all(words):
+            raise InputError("rank needs phrases with words and at least 1 box for each")
+        ids = [self.loaded.processor.tokenize(escape_text(one[:_LONGEST_PHRASE])) for one in words]
+        return [
+            tuple(
+                LocatedBox.of(denormalize_box(box, self.width, self.height), self.width, self.height)
+                for box in boxes
+            )
+            for batch in _batches(ids)
+            for boxes in rank_phrases(self.loaded.model, self.prefix.encoded, batch, most=most)
+        ]
 
     def describe(self, *, max_new_tokens: int = 128) -> Answer:
         """A description of the picture, with boxes for what it names."""

@@ -126,6 +126,7 @@ def test_leaks_end_with_3(run, photo, tmp_path):
             "NOPE_X",
         ),
         (["--images", ".", "--questions", "q", "--out", "o", "--batch", "0"], "batch"),
+        (["--images", ".", "--questions", "q", "--out", "o", "--model", "hf:nowhere"], "not a folder"),
     ],
 )
 def test_bad_options_end_with_2_and_one_line(refuse, words, said):

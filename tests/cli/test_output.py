@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 
 from openferret.answer import Answer
-from openferret.cli.output import plan_drawings, print_answers, printable
+from openferret.cli.output import plan_drawings, print_answers
+from openferret.cli.terminal import printable
 from openferret.errors import InputError
 
 

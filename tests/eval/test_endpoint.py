@@ -50,7 +50,7 @@ def test_grounding_in_another_models_words(serve):
     assert "bbox_2d" in words
     assert "not in the picture" in words
     assert reply.answer.mentions[0].phrase == "a dog"
-    assert reply.boxes == [(0.0005, 0.0005, 0.5005, 0.9995)]
+    assert reply.boxes == [(0.0, 0.0, 0.5, 1.0)]
 
 
 @pytest.mark.parametrize(

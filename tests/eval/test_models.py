@@ -1,4 +1,5 @@
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -7,6 +8,7 @@ from openferret.answer import Answer, LocatedBox, Mention
 from openferret.errors import InputError
 from openferret.eval.models import FerretModel, folder_digest
 from openferret.eval.questions import Question, Spot
+from openferret.predictor import Ferret
 from openferret.regions import Box, Point
 
 
@@ -103,3 +105,17 @@ def test_a_digest_changes_with_the_weights(tmp_path):
 def test_a_spot_with_too_few_numbers_is_refused():
     with pytest.raises((InputError, TypeError, ValueError)):
         Spot("box", (0.1,)).region(*Image.new("RGB", (3, 3)).size)
+
+
+def test_a_model_with_a_locator_ranks_and_another_does_not(tiny):
+    asked = [
+        ground(0, "a dog", merge=True, forced=True, ranks=4),
+        ground(1, "a ball", "a dog", merge=True, ranks=4),
+    ]
+    for name, ranks in (("kit", True), ("paper", False)):
+        model = FerretModel(Ferret(tiny.loaded(name)), Path())
+        one, two = model.answer(model.look(Image.new("RGB", (60, 40), "red")), asked)
+        assert [len(several) > 0 for several in (*one.ranked, *two.ranked)] == [True] * (3 if ranks else 0)
+        if ranks:
+            assert one.ranked[0][0] == pytest.approx(one.boxes[0], abs=1e-5)
+            assert len(one.ranked[0]) <= 4

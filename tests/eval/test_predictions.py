@@ -119,3 +119,29 @@ def test_boxes_that_are_not_numbers_are_read_and_overlap_nothing(tmp_path):
     answer["mentions"][0]["boxes"][0]["normalized"] = [float("nan")] * 4
     file.write_text(json.dumps({"question": "q0", "answer": answer}) + "\n")
     assert len(read_predictions(file, ASKED)["q0"].boxes) == 1
+
+
+def test_ranks_and_dialects_come_back(tmp_path, empty_answer):
+    question = Question("a", "p", "ground", phrases=("a dog",), ranks=10)
+    reply = Reply(
+        empty_answer, "<loc_1>", ranked=(((0.0, 0.0, 0.5, 1.0), (0.1, 0.1, 0.2, 0.2)),), dialect="florence"
+    )
+    path = tmp_path / "p.jsonl"
+    with open_predictions(path, [question], False) as kept:
+        kept.write(question, reply)
+    assert read_predictions(path, [question]) == {"a": reply}
+
+
+@pytest.mark.parametrize(
+    "ranked", ["[[[0, 0, 1]]]", "[[[0, 0, 1, 2]]]", "[[[NaN, 0, 1, 1]]]", "[7]", '"x"', "[[null]]", "5"]
+)
+def test_ranks_that_are_no_boxes_are_named_with_their_line(tmp_path, ranked):
+    path = tmp_path / "p.jsonl"
+    path.write_text('{"id": "a", "text": "a dog", "ranked": ' + ranked + "}\n")
+    with pytest.raises(InputError, match=r"p\.jsonl line 1"):
+        read_predictions(path, [Question("a", "p", "ground", phrases=("a dog",))])
+
+
+def test_an_offer_of_ranks_is_the_same_question():
+    plain = Question("a", "p", "ground", phrases=("a dog",))
+    assert plain.fingerprint == Question("a", "p", "ground", phrases=("a dog",), ranks=10).fingerprint

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-import json
-from pathlib import Path
+import copy
+import pickle
 
 import numpy as np
 import pytest
@@ -14,7 +14,6 @@ from openferret.regions import Box, Mask, Point, Polygon, Scribble, region_mask
 
 SIZES = SamplerGeometry(points=32, anchors=(8, 4), neighbors=(6, 4))
 CHANNELS = 6
-PARITY = Path(__file__).parents[3] / "shared" / "reference" / "parity" / "sampler"
 REGIONS = [
     Point(30, 20),
     Box(5, 5, 50, 40),
@@ -54,6 +53,104 @@ def pairwise_block(
     difference = block.difference(gather_points(joined, neighbors) - centre)
     mixed = block.norm(functional.relu(block.aggregate(torch.cat([difference, centre], -1))))
     return mixed.amax(2) if block.pool == "max" else mixed.mean(2)
+
+
+def plain_sampler(
+    sampler: SpatialAwareSampler,
+    levels: list[torch.Tensor],
+    points: torch.Tensor,
+    anchors: list[torch.Tensor],
+    neighbors: list[torch.Tensor],
+    picture: torch.Tensor,
+) -> torch.Tensor:
+    """The whole sampler in the order of the paper: whole maps projected, read, and pooled pair by pair."""
+    places = points.flip(-1) if sampler.transposed else points
+    features = torch.zeros(())
+    for project, level in zip(sampler.projections, levels, strict=True):
+        grid = (2 * places - 1)[:, None].to(level.dtype)
+        options = {"padding_mode": "border", "align_corners": sampler.align_corners}
+        features = features + functional.grid_sample(project(level)[picture], grid, **options)[:, :, 0]
+    features = features.transpose(1, 2)
+    for block, chosen, near in zip(sampler.blocks, anchors, neighbors, strict=True):
+        features = pairwise_block(block, features, points.to(features.dtype), chosen, near)
+        points = gather_points(points, chosen)
+    return sampler.output(sampler.flatten(features.flatten(1)))
+
+
+# Cells fewer than points are projected before they are read, and others after; so are several maps together.
+KINDS = {
+    "few cells": ({}, [(3, 4)]),
+    "many cells": ({}, [(40, 60)]),
+    "several maps": ({"width": 8, "align_corners": True}, [(3, 4), (20, 30)]),
+    "mean, transposed": ({"pool": "mean", "transposed": True}, [(6, 6)]),
+}
+
+
+def kind(name: str, regions: list[object] = REGIONS) -> tuple[SpatialAwareSampler, list[object]]:
+    options, shapes = KINDS[name]
+    torch.manual_seed(1)
+    sampler = SpatialAwareSampler([CHANNELS] * len(shapes), SIZES.anchors, 10, **options)
+    for block in sampler.blocks:  # a normalisation as after training, of both signs
+        torch.nn.init.normal_(block.norm.weight)
+        torch.nn.init.normal_(block.norm.bias)
+    levels = [torch.randn(2, CHANNELS, *shape, requires_grad=True) for shape in shapes]
+    return sampler, [levels, *geometry(masks_of(regions)), torch.arange(len(regions)) % 2]
+
+
+@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("regions", [REGIONS[:1], REGIONS])
+def test_the_sampler_is_the_plain_one(name, regions):
+    sampler, inputs = kind(name, regions)
+    expected = plain_sampler(sampler, *inputs)
+    torch.testing.assert_close(sampler(*inputs), expected, rtol=0, atol=1e-5)
+    with torch.no_grad():
+        torch.testing.assert_close(sampler(*inputs), expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_gradients_are_those_of_the_plain_one(name):
+    sampler, inputs = kind(name)
+    receivers = [*inputs[0], *sampler.parameters()]
+    expected = torch.autograd.grad(plain_sampler(sampler, *inputs).square().sum(), receivers)
+    found = torch.autograd.grad(sampler(*inputs).square().sum(), receivers)
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5 * other.abs().max().item())
+
+
+@torch.no_grad()
+def test_changed_weights_are_multiplied_anew():
+    sampler, inputs = kind("few cells")
+    block = sampler.blocks[0]
+    state = copy.deepcopy(sampler.state_dict())
+
+    def check():
+        torch.testing.assert_close(sampler(*inputs), plain_sampler(sampler, *inputs), rtol=0, atol=1e-5)
+
+    check()
+    block.difference.weight.mul_(2)
+    check()
+    block.aggregate.weight.data = torch.randn_like(block.aggregate.weight)
+    check()
+    block.difference.weight = torch.nn.Parameter(torch.randn_like(block.difference.weight))
+    check()
+    sampler.load_state_dict(state)
+    check()
+    with torch.inference_mode():
+        check()
+    sampler.double().float()
+    check()
+
+
+@torch.no_grad()
+def test_a_copy_and_an_autocast_model_multiply_their_own():
+    sampler, inputs = kind("few cells")
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = sampler(*inputs)
+    exact = sampler(*inputs)
+    assert functional.cosine_similarity(exact, rounded.float(), dim=-1).min() > 0.98
+    torch.testing.assert_close(exact, plain_sampler(sampler, *inputs), rtol=0, atol=1e-5)
+    for other in (copy.deepcopy(sampler), pickle.loads(pickle.dumps(sampler))):
+        assert torch.equal(other(*inputs), exact)
 
 
 @pytest.mark.parametrize("pool", ["max", "mean"])
@@ -166,56 +263,3 @@ def test_maps_without_a_common_width_and_unknown_pools_are_refused():
         SpatialAwareSampler([4, 6], SIZES.anchors, 10)
     with pytest.raises(ValueError, match="pools by"):
         make(pool="sum")
-
-
-@pytest.mark.parametrize(
-    "name", ["tiny_max", "tiny_mean", "edge_one_pixel", "edge_exact_512", "real_pts_box", "real_pts_free"]
-)
-def test_numbers_of_the_reference(name):
-    file = PARITY / f"{name}.npz"
-    if not file.is_file():
-        pytest.skip("the reference's recorded outputs (../shared/reference/parity) are not here")
-    stored = np.load(file, allow_pickle=False)
-    meta = stored["meta"]
-    config = json.loads(meta.item() if meta.dtype.kind == "U" else bytes(meta))["config"]
-    sampler = SpatialAwareSampler(
-        [config["cin"]],
-        config["sub"],
-        config["cout"],
-        pool=config["pool"],
-        align_corners=True,
-        transposed=True,
-    )
-    sampler.load_state_dict({renamed(key): value for key, value in tensors(stored).items()})
-    regions = len([key for key in stored.files if key.startswith("sampled_points/")])
-    side = config["grid"]
-    level = torch.from_numpy(stored["feature_map"]).transpose(1, 2).unflatten(2, (side, side))
-    points = torch.from_numpy(np.stack([stored[f"sampled_points/{i}"] for i in range(regions)]))
-    blocks = range(len(config["sub"]))
-    vectors = sampler(
-        [level],
-        points,
-        [torch.from_numpy(stored[f"fps_idx/{i}"]) for i in blocks],
-        [torch.from_numpy(stored[f"knn_idx/{i}"]) for i in blocks],
-        torch.arange(regions),
-    )
-    expected = np.concatenate([stored[f"output/{i}"] for i in range(regions)])
-    np.testing.assert_allclose(vectors.detach().numpy(), expected, rtol=1e-4, atol=2e-5)
-
-
-def tensors(stored: np.lib.npyio.NpzFile) -> dict[str, torch.Tensor]:
-    names = [key for key in stored.files if key.startswith("sd/")]
-    values = {key.removeprefix("sd/"): torch.from_numpy(stored[key]) for key in names}
-    return {key: one.squeeze(-1) if one.dim() == 3 else one for key, one in values.items()}
-
-
-def renamed(key: str) -> str:
-    """The reference's name of a parameter -> ours."""
-    kind, _, rest = key.partition(".")
-    if kind == "diff_projector_list":
-        block, _, part = rest.partition(".")
-        return f"blocks.{block}.difference.{part}"
-    if kind == "agg_projector_list":
-        block, _, part = rest.partition(".")
-        return f"blocks.{block}." + part.replace("net.0", "aggregate")
-    return key.replace("flatten_projector", "flatten").replace("dim_projector", "output")

@@ -11,7 +11,9 @@ def test_a_fit_finds_the_odds_that_made_the_answers():
     evidence = Evidence()
     for _ in range(20_000):
         first, second = generator.normal(size=2)
-        evidence.add([first, second], generator.random() < 1 / (1 + np.exp(-(1.5 * first - 0.5 * second + 0.3))))
+        evidence.add(
+            [first, second], generator.random() < 1 / (1 + np.exp(-(1.5 * first - 0.5 * second + 0.3)))
+        )
     assert fit_logistic(evidence) == pytest.approx((1.5, -0.5, 0.3), abs=0.08)
 
 

@@ -14,6 +14,7 @@ from openferret.cli import output, session
 from openferret.cli.inputs import check_references, references
 from openferret.cli.options import Settings
 from openferret.cli.results import open_results
+from openferret.cli.terminal import printable
 from openferret.errors import InputError
 from openferret.images import load_image
 from openferret.regions import Region, fit_region, parse_region
@@ -85,7 +86,7 @@ def run(picture: str, settings: Settings) -> None:
                     output.save_drawing(drawing, image, [answer], regions, question)
             except InputError as error:
                 failed += 1
-                print(f"error: {output.printable(str(error))}", file=sys.stderr)
+                print(f"error: {printable(str(error))}", file=sys.stderr)
     if failed and not sys.stdin.isatty():
         raise typer.Exit(3)
 

@@ -45,6 +45,20 @@ class EntitiesByRule(Entities):
 
 
 @dataclass(frozen=True)
+class Captions(Entities):
+    """Flickr30k Entities, for captions."""
+
+    java: Annotated[
+        bool,
+        typer.Option(
+            "--java",
+            help="coco-caption's tokens, METEOR and SPICE: needs java, pycocoevalcap.",
+            rich_help_panel=_DATA,
+        ),
+    ] = False
+
+
+@dataclass(frozen=True)
 class Absent(Entities):
     """Flickr30k Entities with phrases of other pictures."""
 
@@ -132,7 +146,12 @@ class Candidate:
 
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder to write to.", rich_help_panel=_ASKING)]
     model: Annotated[
-        str, typer.Option(metavar="NAME", help="kit, or a model folder.", rich_help_panel=_ASKING)
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="kit, a model folder, or hf:FOLDER: Kosmos-2, Florence-2, Qwen2.5-VL, Qwen3-VL.",
+            rich_help_panel=_ASKING,
+        ),
     ] = "kit"
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 or mps.", rich_help_panel=_ASKING)] = "cpu"
     model_seed: Annotated[
@@ -152,7 +171,8 @@ class Candidate:
     dialect: Annotated[
         str,
         typer.Option(
-            help="How the server's model writes boxes: ferret, qwen, kosmos.", rich_help_panel=_ASKING
+            help="How the server's model writes boxes: ferret, qwen, qwen2.5, kosmos, florence.",
+            rich_help_panel=_ASKING,
         ),
     ] = "ferret"
     batch: Annotated[
@@ -186,7 +206,7 @@ DATA_OF: dict[str, type] = {
     "lvis-refer": Refer,
     "refexp": Expressions,
     "flickr30k-entities": EntitiesByRule,
-    "grounded-caption": Entities,
+    "grounded-caption": Captions,
     "pope": Pope,
     "refer-caption": Entities,
     "calibration": Entities,

@@ -13,11 +13,12 @@ from rich.console import Console
 from rich.progress import track
 
 from openferret.cli.eval_options import Bench, Candidate, Scoring
-from openferret.cli.output import printable
+from openferret.cli.terminal import printable
 from openferret.errors import InputError
 from openferret.eval import runner
 from openferret.eval.dialects import DIALECTS
 from openferret.eval.models import FerretModel, Model
+from openferret.eval.peers import PREFIX, load_peer
 from openferret.eval.scores import Benchmark
 from openferret.eval.tasks import load
 
@@ -97,6 +98,11 @@ def _judge(given: Mapping[str, Any], folder: Path) -> Any:
 
 
 def _loader(candidate: Candidate) -> Callable[[], Model]:
+    if candidate.endpoint is None and candidate.model.startswith(PREFIX):
+        folder = Path(candidate.model.removeprefix(PREFIX))
+        if not folder.is_dir():
+            raise InputError(f"{folder} is not a folder: --model {PREFIX}FOLDER wants one of transformers")
+        return lambda: load_peer(folder, candidate.device)
     if candidate.endpoint is None:
         return lambda: FerretModel.load(candidate.model, candidate.device, candidate.model_seed)
     from openferret.eval.endpoint import EndpointModel

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from openferret import __version__
-from openferret.cli import convert, model, verbs
+from openferret.cli import convert, data, label, mcp, model, serve, train, verbs
 from openferret.cli import eval as evaluation
 from openferret.cli.commands import OneLineErrors, RegionsInOrder
 
@@ -26,9 +26,14 @@ app.command()(verbs.describe)
 app.command()(verbs.detect)
 app.command(cls=RegionsInOrder)(verbs.ask)
 app.command()(verbs.chat)
+app.command()(label.label)
+app.command()(mcp.mcp)
+app.command()(serve.serve)
 app.add_typer(model.app, name="model")
 app.add_typer(evaluation.app, name="eval")
 app.add_typer(convert.app, name="convert")
+app.add_typer(train.app, name="train")
+app.add_typer(data.app, name="data")
 
 
 def _show_version(wanted: bool) -> None:

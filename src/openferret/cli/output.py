@@ -15,6 +15,7 @@ from rich.text import Text
 
 from openferret.answer import Answer
 from openferret.checks import shorten
+from openferret.cli.terminal import printable
 from openferret.drawing import draw_answer
 from openferret.errors import InputError
 from openferret.regions import Region
@@ -67,11 +68,6 @@ def _list_boxes(answer: Answer) -> Iterable[Text]:
 
 def _style(number: int) -> str:
     return _STYLES[number % len(_STYLES)]
-
-
-def printable(text: str) -> str:
-    """The text with control characters replaced one by one: a model's words must not steer a terminal."""
-    return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def print_warnings(warnings: Iterable[str]) -> None:

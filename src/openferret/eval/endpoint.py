@@ -1,7 +1,8 @@
 """Any model behind an OpenAI-compatible server as a candidate.
 
 It sees the picture and words only: a region becomes its coordinates, and what form boxes must have is said in
-the question. These words are part of the result's settings, as they would be of a paper's.
+the question (`wording.py`). What a server does to a picture's size is not known: with the dialect `qwen2.5`
+pixels are taken for those of the picture that was sent.
 """
 
 from __future__ import annotations
@@ -11,27 +12,15 @@ import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from openferret.coordinates import box_to_bins, format_bins_text, to_bin
 from openferret.errors import InputError
-from openferret.eval.dialects import DIALECTS
+from openferret.eval.dialects import DIALECTS, place_in
 from openferret.eval.models import ModelCard
-from openferret.eval.questions import Question, Reply, digest
+from openferret.eval.questions import Question, Reply
 from openferret.eval.transport import ChatServer, TransportError
-from openferret.regions import Point, region_bounds
+from openferret.eval.wording import JSON, WORDS, in_words, where_all
 
 if TYPE_CHECKING:
     from PIL import Image
-
-FORMS = {
-    "ferret": "Write each box as [x1, y1, x2, y2] right after its phrase, whole numbers from 0 to 999.",
-    "qwen": 'Answer in JSON: [{"bbox_2d": [x1, y1, x2, y2], "label": "..."}], whole numbers from 0 to 1000.',
-    "kosmos": "<grounding>",
-}
-SPACE = "Coordinates are thousandths of the picture's width and height, from its upper left corner."
-GROUND = "Where is {phrases}? {form} {absent}"
-MERGED = "Where is {phrases}? Give one box for each, round all that it names. {form} {absent}"
-ABSENT = 'If it is not in the picture, say "not in the picture".'
-DESCRIBE = "{text} {form}"
 
 
 class EndpointModel:
@@ -55,12 +44,11 @@ class EndpointModel:
 
     def card(self) -> ModelCard:
         """The server's name for the model; weights are out of reach."""
-        words = digest([FORMS, SPACE, GROUND, MERGED, ABSENT, DESCRIBE])[:12]
         settings = (
             ("dialect", self._dialect),
             ("max_tokens", str(self._max_tokens)),
             ("temperature", "0"),
-            ("words", words),
+            ("words", WORDS),
         )
         return ModelCard(self._server.model, "endpoint", "", settings)
 
@@ -72,38 +60,25 @@ class EndpointModel:
         return f"data:image/png;base64,{encoded}", image.width, image.height
 
     def answer(self, view: tuple[str, int, int], questions: Sequence[Question]) -> list[Reply]:
-        """Each question is a request of its own."""
+        """Each question is a request of its own; a caption in a dialect of JSON is two."""
         return [self._ask(view, question) for question in questions]
 
     def _ask(self, view: tuple[str, int, int], question: Question) -> Reply:
         url, width, height = view
-        parts = [
-            {"type": "image_url", "image_url": {"url": url}},
-            {"type": "text", "text": self._words(question, width, height)},
-        ]
+        read = DIALECTS[self._dialect]
         try:
-            raw = self._server.chat(
-                [{"role": "user", "content": parts}], temperature=0, max_tokens=self._max_tokens
-            )
+            raw = self._say(url, in_words(question, self._dialect, width, height))
+            if question.verb == "describe" and self._dialect in JSON:
+                caption = read(raw, width, height).text
+                said = self._say(url, where_all(caption, self._dialect, width, height))
+                answer, raw = place_in(caption, read(said, width, height)), f"{raw}\n{said}"
+            else:
+                answer = read(raw, width, height)
         except TransportError as error:
             return Reply(None, error=str(error))
-        return Reply(DIALECTS[self._dialect](raw, width, height), raw)
+        return Reply(answer, raw, dialect=self._dialect)
 
-    def _words(self, question: Question, width: int, height: int) -> str:
-        form = f"{SPACE} {FORMS[self._dialect]}" if self._dialect != "kosmos" else FORMS["kosmos"]
-        if question.verb == "describe":
-            return DESCRIBE.format(text=question.text or "Describe the picture.", form=form)
-        if question.verb == "ground":
-            template = MERGED if question.merge else GROUND
-            absent = "" if question.forced else ABSENT
-            return template.format(phrases=", ".join(question.phrases), form=form, absent=absent).strip()
-        text = question.text
-        for index, spot in enumerate(question.spots):
-            region = spot.region(width, height)
-            bins: Sequence[int] = (
-                (to_bin(region.x, width), to_bin(region.y, height))
-                if isinstance(region, Point)
-                else box_to_bins(region_bounds(region, width, height), width, height)
-            )
-            text = text.replace(f"[{index}]", f"region {format_bins_text(bins)}")
-        return f"{text} {SPACE}" if question.spots else text
+    def _say(self, url: str, words: str) -> str:
+        parts = [{"type": "image_url", "image_url": {"url": url}}, {"type": "text", "text": words}]
+        message = {"role": "user", "content": parts}
+        return self._server.chat([message], temperature=0, max_tokens=self._max_tokens)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -48,6 +48,7 @@ class Model(Protocol):
     An adapter for a peer answers three verbs, in boxes of the upright picture's pixels:
     `ask` (free text; `[0]` in it stands for `spots[0]`), `ground` (a mention for each of `phrases`, without
     boxes if it is not there; one box each if `merge`; one in any case if `forced`), and `describe`.
+    One that ranks boxes fills `Reply.ranked` where `Question.ranks` asks for it; others leave it empty.
     """
 
     def card(self) -> ModelCard:
@@ -101,7 +102,7 @@ class FerretModel:
         for _, group in groupby(questions, key=_kind):
             asked = list(group)
             try:
-                replies += [Reply(answer) for answer in _answer_alike(view, asked)]
+                replies += _with_ranks(view, asked, [Reply(answer) for answer in _answer_alike(view, asked)])
             except InputError as error:
                 replies += [Reply(None, error=str(error))] * len(asked)
         return replies
@@ -114,6 +115,15 @@ def _kind(question: Question) -> tuple[object, ...]:
     if question.verb == "ask" and len(question.spots) == 1:
         return "ask", question.text
     return ("alone", question.id)
+
+
+def _with_ranks(scene: Scene, asked: Sequence[Question], replies: Sequence[Reply]) -> Iterator[Reply]:
+    for question, reply in zip(asked, replies, strict=True):
+        if question.ranks and scene.loaded.model.config.use_locator:
+            boxes = scene.rank(question.phrases, question.ranks)
+            yield replace(reply, ranked=tuple(tuple(one.normalized for one in several) for several in boxes))
+        else:
+            yield reply
 
 
 def _answer_alike(scene: Scene, questions: Sequence[Question]) -> Iterator[Answer]:

@@ -1,4 +1,4 @@
-"""Small pictures of numbers as inline SVG: bars with intervals, and the reliability plot."""
+"""Small pictures of numbers as inline SVG; `page.py` has their colours."""
 
 from __future__ import annotations
 
@@ -6,42 +6,46 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-_COLOURS = {"official": "#1b6ca8", "strict": "#d1495b", "baseline": "#8d99ae"}
+_WIDTH, _BAR = 240, 9
 
 
-def bars(figures: Sequence[Mapping[str, Any]], scale: float = 1.0) -> str:
-    """A horizontal bar for each figure, with its 95 % interval.
+def bars(figures: Sequence[Mapping[str, Any]], others: Sequence[float] = ()) -> str:
+    """A bar from 0 to 1 for each figure with its 95 % interval, in the colour of its rule.
 
     Args:
-        figures: as a results file has them; those without a value are left out.
-        scale: the value at the right end.
+        figures: of one metric, as a results file has them; those that are no shares are left out.
+        others: values 0..1 published by others, each a stroke across all bars.
     """
-    shown = [one for one in figures if one["value"] is not None]
+    shown = [one for one in figures if one["value"] is not None and one["unit"] == "share"]
     if not shown:
         return ""
-    label, plot, line = 330, 330, 22
-    height = line * len(shown) + 20
+    height = (_BAR + 3) * len(shown) + 3
+    said = ", ".join(f"{one['rule']} {100 * one['value']:.1f} %" for one in shown)
     parts = [
-        f'<svg class="bars" viewBox="0 0 {label + plot + 70} {height}" role="img" '
-        f'aria-label="bars with 95 % intervals">'
+        f'<svg class="bars" viewBox="0 0 {_WIDTH} {height}" height="{height}" role="img" '
+        f'aria-label="{escape(said)}">'
     ]
-    for step in range(5):
-        x = label + plot * step / 4
-        parts.append(f'<line x1="{x:g}" y1="0" x2="{x:g}" y2="{height - 16}" class="grid"/>')
-        parts.append(f'<text x="{x:g}" y="{height - 3}" class="tick">{_tick(scale * step / 4, scale)}</text>')
     for index, one in enumerate(shown):
-        y = index * line + 4
-        ends = [label + plot * min(max(one[name] / scale, 0), 1) for name in ("value", "low", "high")]
-        name = one["name"] if len(one["name"]) <= 46 else one["name"][:45] + "…"
+        y = 3 + index * (_BAR + 3)
+        value = _across(one["value"])
         parts += [
-            f'<text x="{label - 6}" y="{y + 11}" class="name">{escape(name)}</text>',
-            f'<rect x="{label}" y="{y}" width="{max(ends[0] - label, 0):.1f}" height="14" '
-            f'fill="{_COLOURS[one["rule"]]}"/>',
-            f'<path d="M{ends[1]:.1f} {y + 7}H{ends[2]:.1f}M{ends[1]:.1f} {y + 3}v8M{ends[2]:.1f} {y + 3}v8" '
-            f'class="whisker"/>',
-            f'<text x="{label + plot + 6}" y="{y + 11}">{_tick(one["value"], scale)}</text>',
+            f'<rect x="0" y="{y}" width="{_WIDTH}" height="{_BAR}" class="rail"/>',
+            f'<rect x="0" y="{y}" width="{value:.1f}" height="{_BAR}" class="{escape(one["rule"])}-bar"/>',
         ]
+        if one["low"] is not None:
+            low, high, middle = _across(one["low"]), _across(one["high"]), y + _BAR / 2
+            parts.append(
+                f'<path d="M{low:.1f} {middle}H{high:.1f}M{low:.1f} {middle - 3}v6M{high:.1f} {middle - 3}v6" '
+                'class="whisker"/>'
+            )
+    for other in others:
+        x = _across(other)
+        parts.append(f'<line x1="{x:.1f}" y1="0" x2="{x:.1f}" y2="{height}" class="other"/>')
     return "".join([*parts, "</svg>"])
+
+
+def _across(share: float) -> float:
+    return _WIDTH * min(max(float(share), 0.0), 1.0)
 
 
 def reliability_plot(bins: Sequence[Mapping[str, Any]]) -> str:
@@ -78,7 +82,3 @@ def reliability_plot(bins: Sequence[Mapping[str, Any]]) -> str:
         f'<text x="12" y="{side / 2}" class="tick" transform="rotate(-90 12 {side / 2})">right</text>'
     )
     return "".join([*parts, "</svg>"])
-
-
-def _tick(value: float, scale: float) -> str:
-    return f"{100 * value:.1f} %" if scale <= 1 else f"{value:.1f}"

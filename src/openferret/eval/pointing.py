@@ -64,14 +64,17 @@ def spot_in_mask(mask: BoolArray, box: BoxNumbers, kind: Kind, seed: int) -> Spo
     if kind == "box":
         return Spot("box", tuple(float(value) for value in box))
     generator = np.random.default_rng(seed)
-    rows, columns = np.nonzero(mask)
-    chosen = generator.integers(0, len(rows), 1 if kind == "point" else 40)
-    places = np.stack([columns[chosen], rows[chosen]], axis=1) + 0.5
+    covered = np.flatnonzero(mask)
+    chosen = generator.integers(0, len(covered), 1 if kind == "point" else 40)
+    rows, columns = np.divmod(covered[chosen], mask.shape[1])
+    places = np.stack([columns, rows], axis=1) + 0.5
     path = [places[0]]
     for place in places[1:]:
+        if len(path) == 6:
+            break
         steps = np.linspace(path[-1], place, int(np.abs(place - path[-1]).max()) + 2)
         cells = np.floor(steps).astype(np.int64)
-        if len(path) < 6 and mask[cells[:, 1], cells[:, 0]].all():
+        if mask[cells[:, 1], cells[:, 0]].all():
             path.append(place)
     scale = np.array([mask.shape[1], mask.shape[0]])
     return Spot(kind, tuple(float(value) for value in (np.array(path) / scale).ravel()))

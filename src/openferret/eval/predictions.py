@@ -1,7 +1,8 @@
 """Replies as lines of JSON, written as they come.
 
 A line is `{"question": ID, "fingerprint": ..., "answer": {...}}`, with `raw` where the model's own words are
-known, or `{"question": ID, "fingerprint": ..., "error": "..."}`. A run that is killed loses at most the line
+known and `ranked` boxes where a model has them, or `{"question": ID, "fingerprint": ..., "error": "..."}`.
+A run that is killed loses at most the line
 it was writing, which is repaired when it goes on; a question that failed is asked again. Other tools' lines
 are read too: an id (`question`, `question_id`, `image_id` or `id`) and a `text` or `answer` as the model
 wrote it.
@@ -19,6 +20,7 @@ from typing import Any, TextIO
 from openferret.answer import Answer, parse_answer
 from openferret.errors import InputError
 from openferret.eval.files import parse_json
+from openferret.eval.metrics.boxes import BoxNumbers
 from openferret.eval.questions import Question, Reply
 
 _IDS = ("question", "question_id", "image_id", "id")
@@ -40,6 +42,8 @@ class Predictions:
         else:
             record["answer"] = reply.answer.to_dict()
             record |= {} if reply.raw is None else {"raw": reply.raw}
+            record |= {} if reply.dialect == "ferret" else {"dialect": reply.dialect}
+            record |= {"ranked": reply.ranked} if reply.ranked else {}
         print(json.dumps(record), file=self.stream, flush=True)
         self.replies[question.id] = reply
 
@@ -129,11 +133,24 @@ def _read_reply(record: Mapping[str, Any], place: str) -> Reply:
     answer, raw = record.get("answer"), record.get("raw")
     try:
         if isinstance(answer, Mapping):
-            return Reply(Answer.from_dict(answer), None if raw is None else str(raw))
+            ranked, dialect = _read_ranked(record.get("ranked", ())), str(record.get("dialect", "ferret"))
+            raw = None if raw is None else str(raw)
+            return Reply(Answer.from_dict(answer), raw, ranked=ranked, dialect=dialect)
         words = record.get("text", answer)
         if not isinstance(words, str):
             raise InputError('neither "answer" nor "text" nor "error" can be used')
         size = int(record.get("width", 1000)), int(record.get("height", 1000))
-        return Reply(parse_answer(words, *size), words)
+        return Reply(parse_answer(words, *size), words, ranked=_read_ranked(record.get("ranked", ())))
     except (InputError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise InputError(f"{place}: {error}") from None
+
+
+def _read_ranked(content: Any) -> tuple[tuple[BoxNumbers, ...], ...]:
+    """Boxes of four finite numbers 0..1 for each phrase; TypeError or ValueError if they are something else."""
+    ranked = []
+    for several in content:
+        boxes = [(float(x1), float(y1), float(x2), float(y2)) for x1, y1, x2, y2 in several]
+        if not all(0 <= number <= 1 for box in boxes for number in box):
+            raise ValueError("a ranked box is not four numbers from 0 to 1")
+        ranked.append(tuple(boxes))
+    return tuple(ranked)

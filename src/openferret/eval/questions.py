@@ -52,6 +52,8 @@ class Question:
         spots: what [0], [1], ... mean.
         merge: one box round all that a phrase names.
         forced: a box is wanted even if the model doubts that there is one.
+        ranks: of `ground`: up to so many different boxes for each phrase can be used, best first, where a
+            model has such a thing. An offer that changes no answer: it is not in the fingerprint.
     """
 
     id: str
@@ -62,18 +64,20 @@ class Question:
     spots: tuple[Spot, ...] = ()
     merge: bool = False
     forced: bool = False
+    ranks: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON form, without what is empty."""
-        form = {name: getattr(self, name) for name in ("id", "picture", "verb", "text", "merge", "forced")}
+        names = ("id", "picture", "verb", "text", "merge", "forced", "ranks")
+        form: dict[str, Any] = {name: getattr(self, name) for name in names}
         form["phrases"] = list(self.phrases)
         form["spots"] = [{"kind": spot.kind, "numbers": list(spot.numbers)} for spot in self.spots]
         return {name: value for name, value in form.items() if value}
 
     @cached_property
     def fingerprint(self) -> str:
-        """Twelve letters that change with anything of the question but its id."""
-        content = {name: value for name, value in self.to_dict().items() if name != "id"}
+        """Twelve letters that change with anything of the question but its id and `ranks`."""
+        content = {name: value for name, value in self.to_dict().items() if name not in ("id", "ranks")}
         return digest(content)[:12]
 
 
@@ -83,13 +87,23 @@ class Reply:
 
     Args:
         answer: words and boxes; None for a failure.
-        raw: the model's own words, where they are known: the official rules read these.
+        raw: the model's own words, where they are known.
         error: of a failure, one line.
+        ranked: for each phrase of a `ground` question its boxes in 0..1, best first, of a model that ranks;
+            the first is the answer's.
+        dialect: how `raw` writes boxes.
     """
 
     answer: Answer | None
     raw: str | None = None
     error: str | None = None
+    ranked: tuple[tuple[BoxNumbers, ...], ...] = ()
+    dialect: str = "ferret"
+
+    @property
+    def ferret_words(self) -> str | None:
+        """`raw` if it is written as the paper's models write: the official rules read nothing else."""
+        return self.raw if self.dialect == "ferret" else None
 
     @property
     def text(self) -> str:

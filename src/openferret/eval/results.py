@@ -18,7 +18,7 @@ from openferret.eval.questions import Question, digest, questions_digest
 from openferret.eval.scores import Benchmark, Score
 
 FORMAT = 1
-_PACKAGES = ("torch", "transformers", "numpy", "pillow")
+_PACKAGES = ("torch", "transformers", "numpy", "pillow", "nltk")
 
 
 def environment() -> dict[str, str]:

@@ -14,7 +14,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPast
 from openferret.errors import InputError
 from openferret.model.configuration import FerretConfig
 from openferret.model.locator import Located, Locator, PhraseEncoder, Proposer, keep_distinct
-from openferret.model.namer import RegionNamer
+from openferret.model.namer import RegionNamer, pooled_features
 from openferret.model.pictures import BoxPattern, EncodedPictures, fill_placeholders, pool_grid
 from openferret.model.sampler import SpatialAwareSampler
 from openferret.model.vision import EfficientNetLiteConfig, EfficientNetLiteModel, fourier_features
@@ -78,7 +78,9 @@ class FerretModel(FerretPreTrainedModel):
         )
         scale = torch.tensor(FIRST_REGION_SCALE)
         self.region_scale = nn.Parameter(scale) if config.normalize_regions else None
-        self.namer = RegionNamer(hidden, config.region_nouns) if config.region_nouns else None
+        self.namer: RegionNamer | None = None
+        if config.region_nouns:
+            self.namer = RegionNamer(config.map_channels, config.region_nouns, hidden)
         self.locator: Locator | None = None
         self.proposer: Proposer | None = None
         self.object_position: nn.Linear | None = None
@@ -179,7 +181,9 @@ class FerretModel(FerretPreTrainedModel):
         tokens = vectors
         if self.region_scale is not None:
             tokens = functional.normalize(vectors.float(), dim=-1).to(vectors.dtype) * self.region_scale
-        return tokens if self.namer is None else tokens + self.namer.hint(vectors)
+        if self.namer is None:
+            return tokens
+        return tokens + self.namer.hint(pooled_features(maps, points.to(vectors.dtype), picture))
 
     def embed(
         self,

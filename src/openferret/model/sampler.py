@@ -1,22 +1,105 @@
 """The spatial-aware visual sampler (paper, section 3.2): a region of any shape becomes one vector.
 
 Points drawn in the region read the feature maps; two blocks then keep the farthest points, gather each one's
-nearest neighbours and pool them. Between the difference projection and the ReLU everything is linear, so both
-matrices act on the points of a block rather than on its (anchor, neighbour) pairs: the same function for a
-fraction of the work.
+nearest neighbours and pool them. With D the projection of differences, W the aggregation and [n], [a] the vectors
+of a neighbour and its anchor, a block computes for every pair, before its ReLU,
+
+    W_d (D (n - a) + d) + W_a a + c  =  W_d D n  -  W_d D a  +  W_a a  +  (W_d d + c)
+
+which is linear in n and in a. So the matrices act on points rather than pairs; where a picture has fewer cells
+than its regions have points, on the cells, for reading between cells is linear too; and at inference W_d D is
+multiplied once. What is left of the pairs is in `pooling.py`. The result is the same function, tested against the
+formula on the left.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import reduce
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
+
+from openferret.model.pooling import pool_pairs
 
 
-def read_map(feature_map: Tensor, points: Tensor, picture: Tensor, align_corners: bool) -> Tensor:
-    """Reads a map bilinearly at points, without a copy of the map for each region.
+@dataclass(frozen=True)
+class PointFeatures:
+    """Vectors of points that have not been read yet: each is a weighted sum of a few rows of a table.
+
+    Attributes:
+        table: float [T, C].
+        rows: int64 [R, N, K], the rows that each of N points of R regions reads.
+        weights: float [R, N, K].
+    """
+
+    table: Tensor
+    rows: Tensor
+    weights: Tensor
+
+    @classmethod
+    def of(cls, vectors: Tensor) -> PointFeatures:
+        """Vectors [R, N, C] that are there already."""
+        regions, length, _ = vectors.shape
+        rows = torch.arange(regions * length, device=vectors.device).view(regions, length, 1)
+        return cls(vectors.flatten(0, 1), rows, torch.ones_like(rows, dtype=vectors.dtype))
+
+    def at(self, chosen: Tensor) -> PointFeatures:
+        """Some points of each region: int64 [R, S] into N."""
+        chosen = chosen[..., None]
+        return PointFeatures(
+            self.table, self.rows.take_along_dim(chosen, 1), self.weights.take_along_dim(chosen, 1)
+        )
+
+    def touched(self) -> PointFeatures:
+        """The same without the table's rows that no point reads."""
+        if torch.compiler.is_compiling():  # a compiled model cannot have shapes that depend on numbers
+            return self
+        used = self.rows.new_zeros(len(self.table), dtype=torch.bool)
+        used[self.rows] = True
+        return PointFeatures(self.table[used], (used.cumsum(0) - 1)[self.rows], self.weights)
+
+    def read(self) -> Tensor:
+        """The vectors: float [R, N, C], in fp32 at least."""
+        precision = torch.promote_types(self.table.dtype, torch.float32)
+        read = nn.functional.embedding_bag(
+            self.rows.flatten(0, 1),
+            self.table.to(precision),
+            per_sample_weights=self.weights.flatten(0, 1).to(precision),
+            mode="sum",
+        )
+        return read.view(*self.rows.shape[:2], read.shape[1])
+
+    def through(self, points: Tensor, first: Tensor, *others: Tensor) -> Tensor:
+        """The vectors and their points' places, joined, times matrices: reading comes last where that is less work.
+
+        Args:
+            points: float [R, N, 2].
+            first: float [C + 2, C'].
+            others: what follows it; multiplied in the cheapest order.
+
+        Returns:
+            float [R, N, C''], in fp32 at least.
+        """
+        if len(self.table) < points[..., 0].numel():
+            of_vector, of_place = torch.split(first, [self.table.shape[1], 2])
+            table = torch.linalg.multi_dot([self.table, of_vector, *others])
+            # The places are two more weights, of two more rows.
+            axes = torch.arange(2, device=points.device) + len(table)
+            return PointFeatures(
+                torch.cat([table, reduce(torch.matmul, others, of_place)]),
+                torch.cat([self.rows, axes.expand_as(points)], dim=-1),
+                torch.cat([self.weights, points.to(self.weights.dtype)], dim=-1),
+            ).read()
+        vectors = self.read()
+        joined = torch.cat([vectors, points.to(vectors.dtype)], dim=-1).to(self.table.dtype)
+        product: Tensor = torch.linalg.multi_dot([joined.flatten(0, 1), first, *others])
+        return product.view(*points.shape[:2], product.shape[1]).to(vectors.dtype)
+
+
+def map_features(feature_map: Tensor, points: Tensor, picture: Tensor, align_corners: bool) -> PointFeatures:
+    """Vectors of points on a map, between its cells: bilinear, without a copy of the map for each region.
 
     Args:
         feature_map: float [B, C, h, w].
@@ -26,7 +109,7 @@ def read_map(feature_map: Tensor, points: Tensor, picture: Tensor, align_corners
             edges.
 
     Returns:
-        float [R, N, C].
+        [R, N] points, each the sum of four cells.
     """
     _, channels, height, width = feature_map.shape
     size = points.new_tensor([width, height])
@@ -34,26 +117,54 @@ def read_map(feature_map: Tensor, points: Tensor, picture: Tensor, align_corners
     # Borders repeat the outermost cell; with aligned corners a point in 0..1 never leaves the map.
     place = place.clamp(min=0).minimum(size - 1)
     low = place.floor()
-    weight = (place - low).to(feature_map.dtype)
-    low_x, low_y = low.long().unbind(-1)
-    high_x, high_y = (low_x + 1).clamp(max=width - 1), (low_y + 1).clamp(max=height - 1)
+    right, down = (place - low).unbind(-1)
+    x, y = low.long().unbind(-1)
+    next_x, next_y = (x + 1).clamp(max=width - 1), (y + 1).clamp(max=height - 1)
+    first = (picture * height * width)[:, None, None]
+    rows = torch.stack([y * width + x, y * width + next_x, next_y * width + x, next_y * width + next_x], -1)
+    weights = [(1 - right) * (1 - down), right * (1 - down), (1 - right) * down, right * down]
     cells = feature_map.permute(0, 2, 3, 1).reshape(-1, channels)
-    first = (picture * height * width)[:, None]
-    right, down = weight[..., :1], weight[..., 1:]
+    return PointFeatures(cells, first + rows, torch.stack(weights, -1))
 
-    def cell(x: Tensor, y: Tensor) -> Tensor:
-        return functional.embedding(first + y * width + x, cells)
 
-    top = cell(low_x, low_y) * (1 - right) + cell(high_x, low_y) * right
-    bottom = cell(low_x, high_y) * (1 - right) + cell(high_x, high_y) * right
-    return top * (1 - down) + bottom * down
+def read_map(feature_map: Tensor, points: Tensor, picture: Tensor, align_corners: bool) -> Tensor:
+    """Reads a map at points: the vectors of `map_features`, float [R, N, C]."""
+    features = map_features(feature_map, points, picture, align_corners)
+    return features.read().to(feature_map.dtype)
 
 
 def gather_points(values: Tensor, indices: Tensor) -> Tensor:
     """Values [R, N, C], indices int64 [R, ...] into N -> [R, ..., C]."""
-    regions, length, channels = values.shape
-    first = torch.arange(regions, device=indices.device).view(-1, *[1] * (indices.dim() - 1)) * length
-    return functional.embedding(indices + first, values.reshape(-1, channels))
+    return nn.functional.embedding(_across_regions(indices, values.shape[1]), values.flatten(0, 1))
+
+
+def _across_regions(indices: Tensor, length: int) -> Tensor:
+    """Indices [R, ...] into a region's N points -> into the R * N points of all regions."""
+    regions = torch.arange(len(indices), device=indices.device)
+    return indices + length * regions.view(-1, *[1] * (indices.dim() - 1))
+
+
+class _Product:
+    """A product of two matrices, multiplied again only after one of them has changed.
+
+    As to autograd, a write in place through `.data` is invisible to it.
+    """
+
+    def __init__(self) -> None:
+        self._made: tuple[object, tuple[Tensor, Tensor], Tensor] | None = None
+
+    def __reduce__(self) -> tuple[Callable[[], _Product], tuple[()]]:
+        return _Product, ()  # copies of a model multiply their own
+
+    def __call__(self, left: Tensor, right: Tensor) -> Tensor:
+        now = [(one.data_ptr(), one._version) for one in (left, right)]
+        made = self._made
+        if made is None or made[0] != now:
+            with torch.autocast(left.device.type, enabled=False):
+                product = left @ right
+            # Both are held so that no other numbers can come to lie at their addresses.
+            self._made = made = now, (left.detach(), right.detach()), product
+        return made[-1]
 
 
 class SampleGatherPool(nn.Module):
@@ -65,19 +176,35 @@ class SampleGatherPool(nn.Module):
         self.aggregate = nn.Linear(2 * (width + 2), width)
         self.norm = nn.LayerNorm(width)
         self.pool = pool
+        self._product = _Product()
 
-    def forward(self, features: Tensor, points: Tensor, anchors: Tensor, neighbors: Tensor) -> Tensor:
+    def forward(
+        self, features: Tensor | PointFeatures, points: Tensor, anchors: Tensor, neighbors: Tensor
+    ) -> Tensor:
         """Features [R, N, C], points [R, N, 2], anchors [R, S], neighbors [R, S, k] -> [R, S, C]."""
-        joined = torch.cat([features, points.to(features.dtype)], dim=-1)
-        of_difference, of_anchor = torch.split(self.aggregate.weight, joined.shape[-1], dim=1)
-        # aggregate([D (n - a) + d ; a]) = (W_d D) n + (W_a - W_d D) a + W_d d + c
-        of_neighbor = of_difference @ self.difference.weight
-        constant = self.aggregate.bias + of_difference @ self.difference.bias
-        projected = functional.linear(joined, of_neighbor)
-        bracket = functional.linear(gather_points(joined, anchors), of_anchor - of_neighbor, constant)
-        pairs = functional.relu(gather_points(projected, neighbors) + bracket[:, :, None])
-        normed: Tensor = self.norm(pairs)
-        return normed.amax(dim=2) if self.pool == "max" else normed.mean(dim=2)
+        if isinstance(features, Tensor):
+            features = PointFeatures.of(features)
+        of_difference, of_anchor = torch.split(self.aggregate.weight.T, self.difference.out_features)
+        constant = nn.functional.linear(self.difference.bias, of_difference.T, self.aggregate.bias)
+        moved = features.through(points, *self._in_turn(self.difference.weight.T, of_difference))
+        kept = features.at(anchors).through(gather_points(points, anchors), of_anchor)
+        bracket = kept - gather_points(moved, anchors) + constant
+        pooled = pool_pairs(
+            moved.flatten(0, 1),
+            bracket.flatten(0, 1),
+            _across_regions(neighbors, points.shape[1]).flatten(0, 1),
+            self.norm.weight.to(moved.dtype),
+            self.norm.bias.to(moved.dtype),
+            self.norm.eps,
+            self.pool,
+        )
+        return pooled.view_as(bracket).to(features.table.dtype)
+
+    def _in_turn(self, first: Tensor, second: Tensor) -> tuple[Tensor, ...]:
+        """The two matrices, or their product where no gradient has to reach them."""
+        if torch.is_grad_enabled() or torch.compiler.is_compiling() or first.is_inference():
+            return first, second
+        return (self._product(first, second),)
 
 
 class SpatialAwareSampler(nn.Module):
@@ -90,7 +217,7 @@ class SpatialAwareSampler(nn.Module):
         width: channels the maps are projected to, and summed in, before the blocks; None reads the only map
             as it is.
         pool: "max" (released checkpoints) or "mean".
-        align_corners: see `read_map`.
+        align_corners: see `map_features`.
         transposed: reads the map at (y, x), as the reference and every checkpoint trained with it do.
 
     Raises:
@@ -143,14 +270,22 @@ class SpatialAwareSampler(nn.Module):
             float [R, output].
         """
         places = points.flip(-1) if self.transposed else points
-        features = sum(
-            read_map(project(level), places, picture, self.align_corners)
-            for project, level in zip(self.projections, feature_maps, strict=True)
-        )
-        if not isinstance(features, Tensor):
-            raise ValueError("The sampler was given no feature map.")
+        features = self._project(feature_maps, places, picture)
         for block, chosen, near in zip(self.blocks, anchors, neighbors, strict=True):
-            features = block(features, points, chosen, near)
+            features = PointFeatures.of(block(features, points, chosen, near))
             points = gather_points(points, chosen)
-        vectors: Tensor = self.output(self.flatten(features.flatten(1)))
+        vectors: Tensor = self.output(
+            self.flatten(features.table.view(len(points), self.flatten.in_features))
+        )
         return vectors
+
+    def _project(self, feature_maps: Sequence[Tensor], places: Tensor, picture: Tensor) -> PointFeatures:
+        """The maps in their common width; a point's vector is the sum of what it reads in each."""
+        tables, rows, weights, above = [], [], [], 0
+        for project, level in zip(self.projections, feature_maps, strict=True):
+            cells = map_features(level, places, picture, self.align_corners).touched()
+            tables.append(project(cells.table.T[None, ..., None])[0, ..., 0].T)
+            rows.append(cells.rows + above)
+            weights.append(cells.weights)
+            above += len(cells.table)
+        return PointFeatures(torch.cat(tables), torch.cat(rows, -1), torch.cat(weights, -1))

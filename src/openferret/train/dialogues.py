@@ -133,14 +133,15 @@ class Writer:
 
     def exists(self) -> Exchange | None:
         """Yes, with its boxes, or no."""
+        template = prompts.EXISTS if self.generator.random() < 0.5 else prompts.EXISTS_IN_IMAGE
         if self.generator.random() < 0.5:
             phrase = self.absent()
-            return (phrase and Exchange("exists", prompts.EXISTS.format(phrase=phrase), prompts.NO)) or None
+            return (phrase and Exchange("exists", template.format(phrase=phrase), prompts.NO)) or None
         one = self.pick()
         if one is None:
             return None
         answer = prompts.YES + grounded(one.text, one.boxes) + "."
-        return Exchange("exists", prompts.EXISTS.format(phrase=one.text), answer)
+        return Exchange("exists", template.format(phrase=one.text), answer)
 
     def describe(self) -> Exchange | None:
         """A caption with boxes after its phrases, if the crop still shows them all."""
@@ -218,7 +219,7 @@ def tidy(text: str) -> str:
     return " ".join(text.split())
 
 
-MIXTURE = ("refer",) * 5 + ("choose",) * 2 + ("ground",) * 2 + ("exists",) * 2 + ("describe", "relate")
+MIXTURE = ("refer",) * 6 + ("choose",) * 2 + ("ground",) * 2 + ("exists",) * 3 + ("describe", "relate")
 
 
 def write_exchanges(

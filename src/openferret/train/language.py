@@ -19,6 +19,7 @@ from torch.nn import functional
 
 from openferret import prompts
 from openferret.model.locator import keep_distinct
+from openferret.model.namer import pooled_features
 from openferret.model.pictures import BoxPattern
 from openferret.model.vision import fourier_features
 from openferret.processing.geometry import RegionGeometry, region_geometry
@@ -61,6 +62,12 @@ class LanguageModel(nn.Module):
         nn.init.zeros_(self.location.bias)
         self.object_pattern = BoxPattern(KIT_SAMPLER)
 
+    def train(self, mode: bool = True) -> LanguageModel:
+        """The trunk is only read: its namer drops nothing while the language model learns."""
+        super().train(mode)
+        self.trunk.eval()
+        return self
+
     def new_rows(self) -> Tensor:
         """Embeddings of the special tokens, then of the location tokens, float [5 + 1000, E]."""
         bins = (torch.arange(prompts.LOCATION_BINS) + 0.5) / prompts.LOCATION_BINS
@@ -91,7 +98,8 @@ class LanguageModel(nn.Module):
     ) -> Tensor:
         """Region tokens: the sampler's vectors at the length of a word's embedding, and the namer's hint."""
         vectors = self.trunk.sampler(maps, points, anchors, neighbors, picture)
-        return functional.normalize(vectors, dim=-1) * self.region_scale + self.trunk.namer.hint(vectors)
+        hint = self.trunk.namer.hint(pooled_features(maps, points, picture))
+        return functional.normalize(vectors, dim=-1) * self.region_scale + hint
 
     def embed(self, ids: Tensor, new_rows: Tensor) -> Tensor:
         """Ids of the extended vocabulary -> float embeddings."""

@@ -20,6 +20,12 @@ from openferret.train.flickr30k import Caption, EntitiesPicture, NormalizedBox
 from openferret.train.phrases import head_noun
 
 STORED_SIDE = 224
+COLLECTIVE = frozenset(
+    """
+    audience band bunch class collection couple crew crowd family gathering group line lot pair pile row
+    series set several stack team trio variety
+    """.split()  # noqa: SIM905 (a list of thirty quoted words is harder to read)
+)
 
 
 @dataclass(frozen=True)
@@ -42,13 +48,21 @@ class Record:
     people: bool
     captions: tuple[Caption, ...] = ()
 
-    def names(self) -> dict[NormalizedBox, dict[str, float]]:
-        """What each box that stands alone is called: head nouns and their share of its phrases."""
+    def names(self, alone: bool = True) -> dict[NormalizedBox, dict[str, float]]:
+        """What each box is called: head nouns and their share of its phrases.
+
+        Args:
+            alone: only phrases of one box; else also of several ("two dogs": each is a dog), but for
+                collective nouns ("a crowd").
+        """
         counts: dict[NormalizedBox, dict[str, float]] = {}
         for one in self.named:
-            if len(one.boxes) == 1:
-                heads = counts.setdefault(one.boxes[0], {})
-                heads[one.head] = heads.get(one.head, 0.0) + 1.0
+            several = len(one.boxes) > 1
+            if several and (alone or one.head in COLLECTIVE or len(one.boxes) > 6):
+                continue
+            for box in one.boxes:
+                heads = counts.setdefault(box, {})
+                heads[one.head] = heads.get(one.head, 0.0) + (0.5 if several else 1.0)
         return {
             box: {head: count / sum(heads.values()) for head, count in heads.items()}
             for box, heads in counts.items()

@@ -99,7 +99,7 @@ def evaluate(
     side: int,
     count: int,
 ) -> dict[str, float]:
-    """Head noun of the answer, by region kind, and yes/no balance, on the first `count` records."""
+    """Head noun right for any phrase of the region, by kind, and yes/no right, on the first `count` records."""
     model.eval()
     right: dict[str, list[float]] = {kind: [] for kind in KINDS}
     exists: list[float] = []

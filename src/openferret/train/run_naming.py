@@ -1,16 +1,17 @@
-"""Runs the naming stage: the sampler and the namer see every named box many times, on features read once.
+"""Runs the naming stage: the namer sees every named box many times, on features read once.
 
-    python -m openferret.train.run_naming --data DIR --trunk runs/trunk/state.pt --epochs 10
+    python -m openferret.train.run_naming --data DIR --trunk runs/trunk/state.pt
 
-Stage T shows a step some hundred regions and pays for the whole vision side; with the trunk still, its maps are
-read once (3 GB in memory) and a pass over all 27,000 boxes takes a minute. `--trunk` is rewritten.
+Stage T shows a step some hundred regions and pays for the whole vision side. With the trunk still, what the namer
+reads of a region can be computed once (1.5 GB in memory), and a pass over all boxes takes seconds. `--trunk` is
+rewritten.
 """
 
 from __future__ import annotations
 
 import argparse
-import copy
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,121 +20,114 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from openferret.model.vision import VisionOutput
-from openferret.processing.geometry import region_geometry
+from openferret.model.namer import pooled_features
 from openferret.train.pictures import WHOLE, Record, crop_pixels
 from openferret.train.regions import KINDS, draw_region
 from openferret.train.run_trunk import evaluate, load_records, prepare_words
-from openferret.train.trunk import (
-    KIT_SAMPLER,
-    TrunkModel,
-    noun_shares,
-    noun_table,
-    noun_vectors,
-    read_regions,
-)
+from openferret.train.trunk import KIT_SAMPLER, TrunkModel, noun_shares, noun_vectors
+
+MIRROR = np.array([-1, 1], np.float32)
+"""A mirrored map stands for the mirrored picture: convolutions see them almost alike."""
+
+
+@dataclass(frozen=True)
+class NamedRegions:
+    """Features float16 [n, F] of every region, drawn in every kind, and each one's shares of the nouns."""
+
+    features: Tensor
+    shares: list[dict[int, float]]
 
 
 @torch.no_grad()
-def read_maps(
-    model: TrunkModel, store: NDArray[np.uint8], records: list[Record], side: int
-) -> list[list[Tensor]]:
-    """Every picture's feature maps, whole and upright, bfloat16: for each level one [1, C, h, w] a picture."""
-    levels: list[list[Tensor]] = []
+def read_all(
+    model: TrunkModel, store: NDArray[np.uint8], records: list[Record], nouns: dict[str, int], side: int
+) -> NamedRegions:
+    """What the namer sees of every named box as a box, a point and a scribble, each upright or mirrored."""
+    model.eval()
+    features: list[Tensor] = []
+    shares: list[dict[int, float]] = []
     for start in range(0, len(records), 16):
-        rows = [record.row for record in records[start : start + 16]]
+        group = records[start : start + 16]
+        generator = np.random.default_rng([3, start])
         with torch.autocast("cpu", torch.bfloat16):
-            maps = model.vision(crop_pixels(store, rows, [WHOLE] * len(rows), side)).feature_maps
-        levels = levels or [[] for _ in maps]
-        for level, batch in zip(levels, maps, strict=True):
-            level += batch.to(torch.bfloat16).split(1)
-    return levels
+            seen = model.vision(crop_pixels(store, [one.row for one in group], [WHOLE] * len(group), side))
+        maps = [level.float() for level in seen.feature_maps]
+        drawn: dict[bool, list[tuple[NDArray[np.float32], int, dict[int, float]]]] = {False: [], True: []}
+        for place, record in enumerate(group):
+            for box, heads in record.names(alone=False).items():
+                known = {nouns[head]: share for head, share in heads.items() if head in nouns}
+                for kind in KINDS if known else ():
+                    points, _ = draw_region(box, kind, KIT_SAMPLER.points, generator)
+                    mirrored = bool(generator.random() < 0.5)
+                    drawn[mirrored].append((points * MIRROR + (1, 0) if mirrored else points, place, known))
+        for mirrored, regions in drawn.items():
+            if regions:
+                levels = [level.flip(-1) for level in maps] if mirrored else maps
+                read = torch.from_numpy(np.stack([points for points, _, _ in regions]).astype(np.float32))
+                places = torch.tensor([place for _, place, _ in regions])
+                features.append(pooled_features(levels, read, places).half())
+                shares += [known for _, _, known in regions]
+    return NamedRegions(torch.cat(features), shares)
 
 
-def learning_rate(share: float) -> float:
-    """Factor of the peak rate: a warm-up over the first fiftieth, then down to nothing."""
-    return float(min(share * 50, 1.0) * (1 + np.cos(np.pi * share)) / 2)
+def train_namer(
+    model: TrunkModel, regions: NamedRegions, epochs: int, rate: float, batch: int = 512
+) -> float:
+    """Fits the namer; returns the last epoch's mean loss."""
+    learned = [*model.namer.hidden.parameters(), *model.namer.output.parameters()]
+    optimizer = torch.optim.AdamW(learned, lr=rate, weight_decay=0.05)
+    model.namer.train()
+    steps, running = len(regions.shares) // batch, 0.0
+    generator = np.random.default_rng(4)
+    for epoch in range(epochs):
+        order, running = generator.permutation(len(regions.shares)), 0.0
+        for step in range(steps):
+            chosen = order[step * batch : (step + 1) * batch]
+            target = noun_shares([regions.shares[one] for one in chosen], model.namer.output.out_features)
+            logits = model.namer(regions.features[torch.from_numpy(chosen)].float())
+            loss = functional.cross_entropy(logits, target)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            share = (epoch + step / steps) / epochs
+            for group in optimizer.param_groups:
+                group["lr"] = rate * min(share * 50, 1.0) * (1 + np.cos(np.pi * share)) / 2
+            optimizer.step()
+            running += loss.item() / steps
+    model.namer.eval()
+    return running
 
 
 def main() -> None:
-    """Trains, evaluates on dev, and puts the better sampler and namer into the trunk's state."""
+    """Trains, evaluates on dev, and puts the namer into the trunk's state."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--trunk", type=Path, required=True)
-    parser.add_argument("--epochs", type=int, default=10)
-    parser.add_argument("--batch", type=int, default=48, help="pictures a step")
-    parser.add_argument("--regions", type=int, default=6, help="at most so many regions a picture")
+    parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--side", type=int, default=256)
     parser.add_argument("--rate", type=float, default=1e-3)
     options = parser.parse_args()
+    torch.manual_seed(0)
     store, train, dev, mini = load_records(options.data, options.trunk.parent / "pictures.npy")
-    train = list({record.row: record for record in train}.values())
     words, heads = prepare_words(train + dev + mini)
-    index = {head: position for position, head in enumerate(heads)}
+    train = list({record.row: record for record in train}.values())
     model = TrunkModel(words.table.shape[1], len(heads))
     state = torch.load(options.trunk, weights_only=True)
     if state["heads"] != heads:
-        raise SystemExit(
-            f"error: {options.trunk} was trained with other nouns; use the data it was trained on"
-        )
+        raise SystemExit(f"error: {options.trunk} knows other nouns; give the data it was trained on")
     model.load_state_dict(state["average"])
     model = model.to(memory_format=torch.channels_last).requires_grad_(False)  # type: ignore[call-overload]
-    with torch.no_grad():
-        model.namer.words.weight.copy_(noun_vectors(words, heads).T)
-    learned = [*model.sampler.parameters(), *model.namer.hidden.parameters(), *model.namer.norm.parameters()]
-    learned += [*model.namer.output.parameters(), model.noun_scale]
-    for parameter in learned:
-        parameter.requires_grad_(True)
-    optimizer = torch.optim.AdamW(learned, lr=options.rate, weight_decay=0.1)
-    average = copy.deepcopy(model)
-    nouns = noun_table(words, heads)
+    model.namer.words.weight.copy_(noun_vectors(words, heads).T)
+    model.namer.hidden.requires_grad_(True)
+    model.namer.output.requires_grad_(True)
     began = time.monotonic()
-    maps = read_maps(model, store, train, options.side)
-    print({"maps_seconds": round(time.monotonic() - began)}, flush=True)
-    named = [record.names() for record in train]
-    shown = [number for number, names in enumerate(named) if names]
-    steps = len(shown) // options.batch
-    for epoch in range(options.epochs):
-        generator = np.random.default_rng([3, epoch])
-        order = generator.permutation(shown)
-        running = 0.0
-        for step in range(steps):
-            chosen = order[step * options.batch : (step + 1) * options.batch]
-            owners: list[int] = []
-            shares: list[dict[int, float]] = []
-            points: list[NDArray[np.float32]] = []
-            for place, number in enumerate(chosen):
-                boxes = list(named[number])
-                for pick in generator.permutation(len(boxes))[: options.regions]:
-                    known = {index[h]: s for h, s in named[number][boxes[pick]].items() if h in index}
-                    if known:
-                        kind = KINDS[generator.integers(0, 3)]
-                        points.append(draw_region(boxes[pick], kind, KIT_SAMPLER.points, generator)[0])
-                        owners.append(place)
-                        shares.append(known)
-            seen = VisionOutput(feature_maps=tuple(torch.cat([level[n] for n in chosen]) for level in maps))
-            geometry = region_geometry(np.stack(points), KIT_SAMPLER)
-            vectors = read_regions(model, seen, geometry, torch.tensor(owners))
-            target = noun_shares(shares, len(heads))
-            alike = functional.normalize(vectors, dim=-1) @ nouns.T * model.noun_scale.exp().clamp(max=100)
-            name = functional.cross_entropy(model.namer(vectors), target)
-            loss = name + 0.3 * functional.cross_entropy(alike, target)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            torch.nn.utils.clip_grad_norm_(learned, 5.0)
-            for group in optimizer.param_groups:
-                group["lr"] = options.rate * learning_rate((epoch + step / steps) / options.epochs)
-            optimizer.step()
-            with torch.no_grad():
-                for kept, new in zip(average.parameters(), model.parameters(), strict=True):
-                    if new.requires_grad:
-                        kept.lerp_(new, 0.01)
-            running += name.item() / steps
-        figures = evaluate(average, store, dev[:100], words, heads, options.side)
-        line = {"epoch": epoch + 1, "seconds": round(time.monotonic() - began), "loss": round(running, 3)}
-        print(line | {kind: round(figures[kind], 4) for kind in KINDS}, flush=True)
-    print(evaluate(average, store, dev, words, heads, options.side), flush=True)
-    state["average"] = average.state_dict()
+    regions = read_all(model, store, train, {head: n for n, head in enumerate(heads)}, options.side)
+    print({"regions": len(regions.shares), "seconds": round(time.monotonic() - began)}, flush=True)
+    loss = train_namer(model, regions, options.epochs, options.rate)
+    figures = {
+        name: round(one, 4) for name, one in evaluate(model, store, dev, words, heads, options.side).items()
+    }
+    print({"loss": round(loss, 3), "seconds": round(time.monotonic() - began), **figures}, flush=True)
+    state["average"] = model.state_dict()
     torch.save(state, options.trunk.with_suffix(".part"))
     options.trunk.with_suffix(".part").replace(options.trunk)
 

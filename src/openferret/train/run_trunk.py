@@ -45,9 +45,9 @@ from openferret.train.trunk import (
     TrunkModel,
     Words,
     compute_losses,
+    name_regions,
     noun_table,
     noun_vectors,
-    read_regions,
     sample_batch,
 )
 
@@ -97,8 +97,7 @@ def evaluate(
             )
             geometry = region_geometry(points, KIT_SAMPLER)
             owners = torch.tensor([index for index, _ in chosen])
-            regions = read_regions(model, seen, geometry, owners)
-            best = model.namer(regions).argmax(-1).tolist()
+            best = name_regions(model, seen, geometry, owners).argmax(-1).tolist()
             named[kind] += [
                 float(heads[noun] in names[index][one.boxes[0]])
                 for noun, (index, one) in zip(best, chosen, strict=True)

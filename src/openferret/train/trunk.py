@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from openferret.model.locator import Located, Locator, Proposer
-from openferret.model.namer import RegionNamer
+from openferret.model.namer import RegionNamer, pooled_features
 from openferret.model.sampler import SpatialAwareSampler
 from openferret.model.vision import EfficientNetLiteConfig, EfficientNetLiteModel, VisionOutput, cell_centres
 from openferret.processing.geometry import RegionGeometry, SamplerGeometry, region_geometry
@@ -44,7 +44,7 @@ class TrunkModel(nn.Module):
         self.sampler = SpatialAwareSampler(
             config.map_channels, KIT_SAMPLER.anchors, embedding_width, width=SAMPLER_WIDTH
         )
-        self.namer = RegionNamer(embedding_width, nouns)
+        self.namer = RegionNamer(config.map_channels, nouns, embedding_width)
         self.region_to_phrase = nn.Linear(embedding_width, config.neck_width)
         self.noun_scale = nn.Parameter(torch.tensor(math.log(20.0)))
         self.phrase_scale = nn.Parameter(torch.tensor(math.log(10.0)))
@@ -239,14 +239,17 @@ def proposal_losses(logits: Tensor, boxes: Tensor, batch: Batch, centres: Tensor
 
 
 def region_losses(
-    model: TrunkModel, regions: Tensor, phrases: Tensor, batch: Batch, nouns: Tensor
+    model: TrunkModel, regions: Tensor, named: Tensor, phrases: Tensor, batch: Batch, nouns: Tensor
 ) -> dict[str, Tensor]:
-    """Region against every head noun, and against every phrase of the batch (same words are not opposed)."""
+    """The namer's logits against the regions' names; regions against every head noun and every phrase.
+
+    Phrases of the same words are not opposed.
+    """
     known = batch.region_nouns.sum(-1) > 0
     target = batch.region_nouns[known]
     logits = functional.normalize(regions, dim=-1) @ nouns.T * model.noun_scale.exp().clamp(max=100)
     word = functional.cross_entropy(logits[known], target)
-    name = functional.cross_entropy(model.namer(regions[known]), target)
+    name = functional.cross_entropy(named[known], target)
     vectors = functional.normalize(model.region_to_phrase(regions), dim=-1)
     targets = functional.normalize(phrases, dim=-1)
     score = vectors @ targets.T * model.phrase_scale.exp().clamp(max=50)
@@ -282,6 +285,13 @@ def read_regions(model: TrunkModel, seen: VisionOutput, geometry: RegionGeometry
     return vectors
 
 
+def name_regions(model: TrunkModel, seen: VisionOutput, geometry: RegionGeometry, picture: Tensor) -> Tensor:
+    """The namer's logits of a batch's regions, in fp32: float [R, N]."""
+    maps = [level.float() for level in seen.feature_maps or ()]
+    logits: Tensor = model.namer(pooled_features(maps, torch.from_numpy(geometry.points), picture))
+    return logits
+
+
 def compute_losses(model: TrunkModel, batch: Batch, words: Words, nouns: Tensor) -> dict[str, Tensor]:
     """All losses of one batch, unweighted."""
     with torch.autocast("cpu", torch.bfloat16):
@@ -291,11 +301,12 @@ def compute_losses(model: TrunkModel, batch: Batch, words: Words, nouns: Tensor)
         located = model.locator(seen.feature_maps[-1], phrases, batch.picture, batch.merged)
         objectness, object_boxes = model.proposer(seen.feature_maps[-1])
     regions = read_regions(model, seen, batch.geometry, batch.region_picture)
+    named = name_regions(model, seen, batch.geometry, batch.region_picture)
     rows = int(seen.feature_maps[-1].shape[-1])
     centres = cell_centres(rows, rows)
     losses = grounding_losses(located, batch, centres)
     losses |= proposal_losses(objectness, object_boxes, batch, centres)
-    return losses | region_losses(model, regions, phrases.float(), batch, nouns)
+    return losses | region_losses(model, regions, named, phrases.float(), batch, nouns)
 
 
 def noun_vectors(words: Words, heads: list[str]) -> Tensor:

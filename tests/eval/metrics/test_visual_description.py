@@ -60,3 +60,9 @@ def test_each_caption_is_a_reference_of_its_own():
 
 def test_nothing_said():
     assert float(f1_all(np.zeros(12))) == 0
+
+
+def test_a_class_that_a_sample_lacks_is_not_averaged_in():
+    """Otherwise every bootstrap sample, which lacks some classes, would lie below the figure itself."""
+    counts = class_counts({"dog": LEFT}, [Reference({"dog": [LEFT]})], CLASSES)
+    assert float(f1_all(counts)) == float(f1_loc(counts)) == 1

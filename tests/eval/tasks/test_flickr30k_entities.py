@@ -2,6 +2,7 @@ import time
 
 import pytest
 
+from openferret.answer import parse_answer
 from openferret.errors import InputError
 from openferret.eval import runner
 from openferret.eval.questions import Reply
@@ -140,3 +141,38 @@ def test_genuine_val(shared, tmp_path):
     score = benchmark.score(planned.questions, {one.id: Reply(None) for one in planned.questions})
     assert len({one.picture for one in planned.questions}) == 247
     assert value(score, "R@1, merged boxes, of the box 0.1 to 0.9", "baseline") == pytest.approx(922 / 3239)
+
+
+def test_ranked_boxes_of_a_model_are_recall_at_five_under_both_rules(benchmark):
+    far, hull = (0.0, 0.0, 0.01, 0.01), (0.1, 0.1, 0.8, 0.9)
+    ranks = {1: [hull], 5: [far] * 4 + [hull], 10: [far] * 7 + [hull]}
+
+    def score(place):
+        replies = {}
+        for one in benchmark.questions:
+            boxes = ranks[place] if "a child" in one.phrases else [far]
+            words = "; ".join(f"{phrase} [0, 0, 9, 9]" for phrase in one.phrases)
+            ranked = tuple(tuple(boxes if phrase == "a child" else [far]) for phrase in one.phrases)
+            replies[one.id] = Reply(parse_answer(words, 200, 100), ranked=ranked)
+        return benchmark.score(benchmark.questions, replies)
+
+    assert all(one.ranks == 10 for one in benchmark.questions)
+    for rule in ("official", "strict"):
+        for place in (1, 5, 10):
+            found = {
+                top: value(score(place), f"R@{top}, merged boxes", rule)
+                for top in (1, 5, 10)
+                if place > 1 or top == 1
+            }
+            assert found == {top: 0.5 * (top >= place) for top in found}
+
+
+def test_what_another_model_writes_is_not_read_as_the_papers(benchmark):
+    """Pixels of another dialect look like the paper's thousandths; only the answer that was read counts."""
+    question = next(one for one in benchmark.questions if one.id == "7_0")
+    answer = parse_answer(f"a child {HULL}", 200, 100)
+    foreign = Reply(answer, "[0, 0, 9, 9]", dialect="qwen2.5")
+    score = benchmark.score([question], {question.id: foreign})
+    assert value(score, "R@1, merged boxes", "official") == 1
+    paper = Reply(answer, "[0, 0, 9, 9]")
+    assert value(benchmark.score([question], {question.id: paper}), "R@1, merged boxes", "official") == 0

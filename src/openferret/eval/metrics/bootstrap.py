@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TypeAlias
 
 import numpy as np
@@ -82,15 +83,21 @@ def estimate(
     value = float(statistic(by_picture.sum(0))) if pictures else float("nan")
     if not np.isfinite(value):
         return Estimate(None, None, None, n)
-    generator = np.random.default_rng(seed)
     step = max(1, _CHUNK // pictures)
     drawn: list[FloatArray] = []
     for start in range(0, draws, step):
-        count = min(step, draws - start)
-        weights = generator.multinomial(pictures, np.full(pictures, 1 / pictures), size=count)
-        drawn.append(np.asarray(statistic(weights.astype(np.float64) @ by_picture)))
+        weights = _draw(pictures, min(step, draws - start), seed, start)
+        drawn.append(np.asarray(statistic(weights @ by_picture)))
     low, high = np.nanpercentile(np.concatenate(drawn), [2.5, 97.5])
     return Estimate(value, float(low), float(high), n)
+
+
+@lru_cache(maxsize=2)
+def _draw(pictures: int, count: int, seed: int, start: int) -> FloatArray:
+    """How often each picture is drawn in each sample, `[count, pictures]`; most figures of a task share it."""
+    generator = np.random.default_rng([seed, start] if start else seed)
+    weights = generator.multinomial(pictures, np.full(pictures, 1 / pictures), size=count)
+    return weights.astype(np.float64)
 
 
 def accuracy(pictures: Sequence[str], right: Sequence[float]) -> Estimate:

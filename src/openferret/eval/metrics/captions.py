@@ -1,7 +1,7 @@
 """BLEU-4, CIDEr, CIDEr-D and ROUGE-L of captions, as coco-caption computes them from tokens.
 
 Tokens are lower-case words without punctuation; coco-caption runs the Penn Treebank tokenizer in Java, which
-splits "man's" where we do not. METEOR and SPICE are left out: the one needs Java or WordNet, the other Java.
+splits "man's" where we do not (`coco_java.py` runs it too, where there is a Java).
 """
 
 from __future__ import annotations

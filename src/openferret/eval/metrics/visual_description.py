@@ -80,8 +80,13 @@ def f1_loc(sums: FloatArray) -> FloatArray:
 
 def _f1(sums: FloatArray, named: int, wanted: int) -> FloatArray:
     by_class = sums.reshape(*sums.shape[:-1], -1, FIELDS)
-    # A class that was never named has precision 0, not no precision.
-    precision = np.nan_to_num(divide(by_class[..., 0], by_class[..., named])).mean(-1)
-    recall = np.nan_to_num(divide(by_class[..., 3], by_class[..., wanted])).mean(-1)
+    # A class that these references do not have, as in a sample of pictures, is not averaged in ...
+    there = by_class[..., 4] > 0
+    # ... and one that was never named has precision 0, not no precision.
+    precision = np.nan_to_num(divide(by_class[..., 0], by_class[..., named]))
+    recall = np.nan_to_num(divide(by_class[..., 3], by_class[..., wanted]))
+    precision, recall = (
+        np.nan_to_num(divide((one * there).sum(-1), there.sum(-1))) for one in (precision, recall)
+    )
     total = precision + recall
     return np.where(total > 0, 2 * precision * recall / np.where(total > 0, total, 1.0), 0.0)

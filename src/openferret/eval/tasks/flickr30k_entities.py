@@ -7,6 +7,7 @@ if the text right before it is the phrase; `strict` asks for one phrase a questi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from openferret.eval.metrics.official import read_boxes
 from openferret.eval.questions import Question, Replies, Reply
 from openferret.eval.scores import Benchmark, Case, Figure, Rule, Score
 from openferret.eval.tasks.entities import FIXED_BOX, Picture, Target, picture_files, read_pictures
-from openferret.eval.tasks.phrases import PROMPTS, Asked, ask_all
+from openferret.eval.tasks.phrases import PROMPTS, RANKS, Asked, ask_all
 
 VERSION = 1
 RULES = ("both", "official", "strict")
@@ -64,7 +65,9 @@ def _official_questions(pictures: Sequence[Picture]) -> dict[str, Asked]:
                 # The same words, however written, are asked for once.
                 words = tuple({_letters(one.words): _spoken(one.words) for one in sentence.targets}.values())
                 name = f"{picture.name}_{number}"
-                question = Question(name, picture.name, "ground", phrases=words, merge=True, forced=True)
+                question = Question(
+                    name, picture.name, "ground", phrases=words, merge=True, forced=True, ranks=RANKS
+                )
                 asked[name] = Asked(question, sentence.targets)
     return asked
 
@@ -90,7 +93,7 @@ def _score(strict: Sequence[Asked], official: Sequence[Asked], replies: Replies)
     shown = strict or official
     valid = sum(bool(replies[one.question.id].boxes) for one in shown if one.question.id in replies)
     notes = (
-        "R@5 and R@10 are given where a reply holds several boxes for a phrase, best first.",
+        "R@5, R@10 and the upper bound are given where a model ranks its boxes, or writes several for a phrase.",
         "A phrase of two types counts for both. Sizes: below 5 % of the picture, below 25 %, more.",
     )
     return Score(tuple(figures), (valid, len(shown)), tuple(cases), (), notes)
@@ -100,17 +103,20 @@ Found = tuple[Asked, Target, list[BoxNumbers]]
 
 
 def _candidates(asked: Asked, reply: Reply, rule: str) -> list[tuple[Target, list[BoxNumbers]]]:
-    """Each target's boxes, in the order the reply gives them."""
+    """Each target's boxes: ranked ones, or those of the answer in its order."""
     if rule == "strict":
-        return [(target, reply.boxes) for target in asked.targets]
+        boxes = list(reply.ranked[0]) if reply.ranked else reply.boxes
+        return [(target, boxes) for target in asked.targets]
     named = _named_boxes(reply)
+    ranked = zip(asked.question.phrases, reply.ranked, strict=False)
+    named |= {_letters(phrase): list(boxes) for phrase, boxes in ranked}
     return [(target, named.get(_letters(target.words), [])) for target in asked.targets]
 
 
 def _named_boxes(reply: Reply) -> dict[str, list[BoxNumbers]]:
     named: dict[str, list[BoxNumbers]] = {}
-    if reply.raw is not None:
-        for phrase, box in read_boxes(reply.raw) or ():
+    if reply.ferret_words is not None:
+        for phrase, box in read_boxes(reply.ferret_words) or ():
             # The reference's whole pixels are thousandths here: a picture's size does not change the IoU.
             x1, y1, x2, y2 = (value / 1000 for value in box)
             named.setdefault(_letters(phrase), []).append((x1, y1, x2, y2))
@@ -128,16 +134,24 @@ def _letters(words: str) -> str:
 
 def _recalls(rule: Rule, found: Sequence[Found]) -> list[Figure]:
     pictures = [asked.question.picture for asked, _, _ in found]
+    merged = [_first_right(boxes, [target.hull]) for _, target, boxes in found]
+    any_box = [_first_right(boxes, target.boxes) for _, target, boxes in found]
     figures = []
     several = any(len(boxes) > 1 for _, _, boxes in found)
     for top in _TOP:
         if top == 1 or several:
             name = "upper bound" if top is None else f"R@{top}"
-            merged = [best_overlap(boxes[:top], [target.hull]) >= 0.5 for _, target, boxes in found]
-            figures.append(Figure(f"{name}, merged boxes", rule, accuracy(pictures, merged)))
-            any_box = [best_overlap(boxes[:top], target.boxes) >= 0.5 for _, target, boxes in found]
-            figures.append(Figure(f"{name}, any box", rule, accuracy(pictures, any_box)))
+            most = math.inf if top is None else top
+            for protocol, places in (("merged boxes", merged), ("any box", any_box)):
+                right = [place < most for place in places]
+                figures.append(Figure(f"{name}, {protocol}", rule, accuracy(pictures, right)))
     return figures
+
+
+def _first_right(boxes: Sequence[BoxNumbers], targets: Sequence[BoxNumbers]) -> float:
+    """Place of the first box that is right, from 0; infinity if none is."""
+    hits = (place for place, box in enumerate(boxes) if best_overlap([box], targets) >= 0.5)
+    return next(hits, math.inf)
 
 
 def _breakdown(found: Sequence[Found]) -> list[Figure]:
@@ -161,6 +175,6 @@ def _breakdown(found: Sequence[Found]) -> list[Figure]:
 
 def _case(asked: Asked, target: Target, boxes: Sequence[BoxNumbers]) -> Case:
     value = best_overlap(boxes[:1], [target.hull])
-    said = f"IoU {value:.2f}" if boxes else "no box"
+    said = "" if boxes else "no box"
     name = asked.question.picture
     return Case(asked.question.id, name, target.words, value, said, "", tuple(boxes[:1]), (target.hull,))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from openferret.eval.questions import Question
 from openferret.eval.tasks.entities import Picture, Target
 
+RANKS = 10  # boxes of a phrase that recall at 10 can use
 PROMPTS = {"strict": "ground: one phrase, lower case; merged; a box in any case"}
 
 
@@ -26,8 +27,9 @@ def strict_questions(picture: Picture) -> Iterator[Asked]:
         for target in sentence.targets:
             said.setdefault(target.words.lower(), []).append(target)
     for words in sorted(said):
+        name = f"{picture.name} {words}"
         question = Question(
-            f"{picture.name} {words}", picture.name, "ground", phrases=(words,), merge=True, forced=True
+            name, picture.name, "ground", phrases=(words,), merge=True, forced=True, ranks=RANKS
         )
         yield Asked(question, tuple(said[words]))
 

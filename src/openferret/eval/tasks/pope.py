@@ -128,7 +128,8 @@ def _build(data: coco.CocoFile, kind: str, seed: int) -> Iterator[_Item]:
 def _score(asked: Sequence[_Item], replies: Replies) -> Score:
     said = [replies.get(item.question.id, Reply(None)) for item in asked]
     official: list[yesno.YesNo | None] = [
-        yesno.official_answer(reply.text if reply.raw is None else reply.raw) for reply in said
+        yesno.official_answer(reply.text if reply.ferret_words is None else reply.ferret_words)
+        for reply in said
     ]
     strict = [yesno.strict_answer(reply.text) for reply in said]
     figures = []

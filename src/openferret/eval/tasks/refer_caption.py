@@ -21,7 +21,7 @@ from openferret.eval.scores import Benchmark, Case, Figure, Score
 from openferret.eval.tasks.entities import Picture, picture_files, read_pictures, single_regions
 from openferret.train.phrases import head_noun
 
-VERSION = 1
+VERSION = 2
 QUESTION = prompts.REFER.format(region="[0]")
 _ARTICLES = frozenset({"a", "an", "the"})
 
@@ -87,7 +87,7 @@ def _score(asked: Sequence[_Region], truth: Sequence[_Region], replies: Replies)
         heads = [head_noun(text) in one.heads for one, text in zip(chosen, texts, strict=True)]
         exact = [_bare(text) in map(_bare, one.phrases) for one, text in zip(chosen, texts, strict=True)]
         consensus = [
-            cider.cider_d(tokenize(text), one.number) for one, text in zip(chosen, texts, strict=True)
+            100 * cider.cider_d(tokenize(text), one.number) for one, text in zip(chosen, texts, strict=True)
         ]
         figures += [
             Figure(f"head noun, {kind}", "strict", accuracy(pictures, heads)),

@@ -136,8 +136,8 @@ def _expression(
 
 def _official(reply: Reply, one: _Expression) -> list[BoxNumbers]:
     """All boxes as the reference has them, whole pixels over the size; one of area 0 if there is none."""
-    if reply.raw is not None:
-        written = [box for _, box in read_boxes(reply.raw) or ()]
+    if reply.ferret_words is not None:
+        written = [box for _, box in read_boxes(reply.ferret_words) or ()]
     else:
         written = [_bins(box) for box in reply.boxes]
     pixels = [to_pixels(box, one.width, one.height) for box in written] or [(0, 0, 0, 0)]

@@ -1,0 +1,207 @@
+"""What the readers share: layouts that are named file by file, boxes put on their picture, sizes of pictures."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from PIL import Image
+
+from openferret.checks import shorten
+from openferret.data.problems import Problems
+from openferret.data.schema import PictureReference
+from openferret.decoding import check_size, one_line_damage
+from openferret.errors import InputError
+from openferret.regions import Box
+
+Json: TypeAlias = dict[str, Any]
+
+PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
+_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+_SIDEWAYS = {5, 6, 7, 8}  # EXIF orientations that swap width and height
+_OVERHANG = 2.0  # pixels beyond the edge that published boxes often have; they are clipped without a word
+_PHOTO = re.compile(r"/(\d{6,12})_[0-9a-f]+(?:_o|_z)?\.jpg$")
+
+
+def missing_files(title: str, root: Path, missing: Mapping[str, str]) -> InputError:
+    """The error for a folder that is not laid out as its source is published.
+
+    Args:
+        title: of the source.
+        root: the folder.
+        missing: each file or folder that is not there, and what it holds.
+    """
+    listed = "; ".join(f"{file} ({what})" for file, what in missing.items())
+    state = "" if root.exists() else " (there is no such folder)"
+    return InputError(f"{root}{state} is not laid out as {title}: missing are {listed}")
+
+
+def require_files(title: str, root: Path, expected: Mapping[str, str]) -> None:
+    """Checks a layout; `expected` is each path below `root` and what it holds. InputError names what is missing."""
+    missing = {file: what for file, what in expected.items() if not (root / file).exists()}
+    if missing:
+        raise missing_files(title, root, missing)
+
+
+def find_file(root: Path, patterns: Sequence[str]) -> Path | None:
+    """The first file that a pattern finds below a folder, in the order of patterns; None without one."""
+    for pattern in patterns:
+        for file in sorted(root.glob(pattern)):
+            if file.is_file():
+                return file
+    return None
+
+
+def place_box(
+    corners: Iterable[Any], picture: PictureReference, place: str, problems: Problems
+) -> Box | None:
+    """A box of an annotation, on its picture.
+
+    Args:
+        corners: x1, y1, x2, y2 in pixels, as the file has them.
+        picture: of known size.
+        place: the file and the record, for problems.
+        problems: is told what is wrong with the box.
+
+    Returns:
+        The box, clipped to the picture; None if it is none, has no area, is inverted or lies outside.
+    """
+    try:
+        x1, y1, x2, y2 = (float(value) for value in corners)
+    except (TypeError, ValueError, OverflowError):
+        problems.add("malformed box", place, "a box must be four numbers")
+        return None
+    if not all(map(math.isfinite, (x1, y1, x2, y2))):
+        problems.add("malformed box", place, "a box must be four finite numbers")
+        return None
+    shown = f"[{x1:g}, {y1:g}, {x2:g}, {y2:g}]"
+    if x2 < x1 or y2 < y1:
+        problems.add("inverted box", place, f"the box {shown} has its corners in the wrong order")
+        return None
+    if x2 == x1 or y2 == y1:
+        problems.add("empty box", place, f"the box {shown} has no area")
+        return None
+    width, height = picture.width, picture.height
+    if x1 >= width or y1 >= height or x2 <= 0 or y2 <= 0:
+        problems.add("box outside the picture", place, f"the box {shown} lies outside {width} x {height}")
+        return None
+    if max(-x1, -y1, x2 - width, y2 - height) > _OVERHANG:
+        problems.add("box beyond the edge", place, f"the box {shown} is clipped to {width} x {height}")
+    return Box(max(x1, 0), max(y1, 0), min(x2, width), min(y2, height))
+
+
+def corners_of(box: Any) -> Iterator[Any]:
+    """x1, y1, x2, y2 of a box written as [x, y, width, height]; nothing of what is no such list."""
+    if isinstance(box, list | tuple) and len(box) == 4 and all(isinstance(side, int | float) for side in box):
+        x, y, width, height = box
+        yield from (x, y, x + width, y + height)
+
+
+def picture_size(path: Path) -> tuple[int, int]:
+    """Width and height in pixels of an upright picture, from its header alone.
+
+    Raises:
+        InputError: it is missing, or no picture.
+    """
+    if not path.is_file():
+        raise InputError(f"{path.name} is missing")
+    with one_line_damage(path.name), Image.open(path, formats=_FORMATS) as image:
+        width, height = image.size
+        check_size(width, height, path.name)
+        sideways = image.getexif().get(0x0112) in _SIDEWAYS
+    return (height, width) if sideways else (width, height)
+
+
+def measured_picture(
+    file: str, pictures: Path, source: str, key: str, problems: Problems, same_as: tuple[str, ...] = ()
+) -> PictureReference | None:
+    """A reference to a picture whose size only the picture itself tells; None, and a problem, if it cannot."""
+    path = inside(pictures, file)
+    try:
+        if path is None:
+            raise InputError(f"{shorten(file)} leads out of the folder of pictures")
+        width, height = picture_size(path)
+    except InputError as error:
+        kind = "missing picture" if path is None or not path.exists() else "damaged picture"
+        problems.add(kind, f"{source} picture {shorten(key)}", str(error))
+        return None
+    return PictureReference(file, width, height, source, key, same_as)
+
+
+def inside(root: Path, file: str) -> Path | None:
+    """A path below a folder; None if the name leads out of it."""
+    if "\0" in file:
+        return None
+    path = root / file
+    try:
+        return path if path.resolve().is_relative_to(root.resolve()) else None
+    except (OSError, RuntimeError):
+        return None
+
+
+def locate(file: str, pictures: Path | None) -> str:
+    """The part of a published path that is there: all of it, its last two parts, or its name.
+
+    Args:
+        file: as the annotation has it.
+        pictures: folder of pictures; without one the path is taken as it is.
+    """
+    parts = [part for part in file.replace("\\", "/").split("/") if part not in ("", ".", "..")]
+    whole = "/".join(parts)
+    if pictures is not None:
+        for candidate in (whole, "/".join(parts[-2:]), parts[-1] if parts else ""):
+            if candidate and (pictures / candidate).is_file():
+                return candidate
+    return whole
+
+
+def whole_id(value: Any) -> int | None:
+    """A whole number, also one written as text; None for anything else."""
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, int):
+        return value
+    return int(value) if isinstance(value, str) and value.isascii() and value.isdigit() else None
+
+
+def positive_size(item: Mapping[str, Any]) -> tuple[int, int] | None:
+    """`width` and `height` of an entry in pixels; None if they are not whole numbers above 0."""
+    width, height = item.get("width"), item.get("height")
+    if isinstance(width, float) and width.is_integer():
+        width = int(width)
+    if isinstance(height, float) and height.is_integer():
+        height = int(height)
+    good = type(width) is int and type(height) is int and width > 0 and height > 0
+    return (width, height) if good else None  # type: ignore[return-value]  # both are int
+
+
+def flickr_photo(url: Any) -> tuple[str, ...]:
+    """The photo's number in a Flickr address, as `same_as` has it.
+
+    >>> flickr_photo("http://farm4.staticflickr.com/3148/3176652494_ba19663418_z.jpg")
+    ('flickr:3176652494',)
+    """
+    found = _PHOTO.search(url) if isinstance(url, str) else None
+    return (f"flickr:{found[1]}",) if found else ()
+
+
+def pack(item: Any) -> str | None:
+    """An item as JSON text to be put away; None for one that is nested too deeply."""
+    try:
+        return json.dumps(item, separators=(",", ":"))
+    except (RecursionError, TypeError, ValueError):
+        return None
+
+
+def clean(text: Any) -> str:
+    """Words on one line; "" for what is no text."""
+    return " ".join(text.split()) if isinstance(text, str) else ""
+
+
+def distinct(names: Iterable[str]) -> tuple[str, ...]:
+    """Names in order, each once, without empty ones."""
+    return tuple(dict.fromkeys(name for name in names if name))

@@ -1,0 +1,191 @@
+"""A conversation in OpenAI's form -> one question that holds all its turns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from openferret.errors import InputError
+from openferret.generation.prefix import context_length
+from openferret.generation.questions import Question, write_question
+from openferret.processing.processor import escape_text
+from openferret.regions import Region
+from openferret.scene import Scene
+from openferret.serve.errors import ServeError
+from openferret.serve.schemas import (
+    AssistantMessage,
+    ImagePart,
+    ImageRef,
+    Message,
+    RegionPart,
+    RegionSpec,
+    SystemMessage,
+    TextPart,
+    UserMessage,
+)
+
+_LONGEST_URL = 2048
+_NO_SYSTEM = "the system message was not read: this model has no place for one"
+_FORGOTTEN = "the conversation grew too long; its earlier turns were forgotten"
+
+
+@dataclass(frozen=True)
+class Turn:
+    """A question and its answer.
+
+    Attributes:
+        question: `[k]` stands for the turn's region k.
+        regions: how many.
+        answer: None for the turn that is to be answered.
+    """
+
+    question: str
+    regions: int
+    answer: str | None = None
+
+
+@dataclass(frozen=True)
+class Dialogue:
+    """A conversation about one picture.
+
+    Attributes:
+        image: the picture.
+        turns: at least one; only the last has no answer.
+        specs: regions of all turns, in their order.
+        warnings: sentences about what was not read.
+    """
+
+    image: ImageRef
+    turns: tuple[Turn, ...]
+    specs: tuple[RegionSpec, ...]
+    warnings: tuple[str, ...]
+
+
+def read_dialogue(messages: Sequence[Message]) -> Dialogue:
+    """Turns of the messages of a request.
+
+    Raises:
+        ServeError: 422 for messages in an order that makes no conversation, or not exactly one picture.
+    """
+    images: list[ImageRef] = []
+    turns: list[Turn] = []
+    specs: list[RegionSpec] = []
+    warnings: list[str] = []
+    for message in messages:
+        match message:
+            case SystemMessage():
+                warnings.append(_NO_SYSTEM)
+            case UserMessage():
+                if turns and turns[-1].answer is None:
+                    raise ServeError(422, "invalid_messages", "a user's message must follow an answer")
+                text, own = _read_parts(message, images)
+                turns.append(Turn(text, len(own)))
+                specs += own
+            case AssistantMessage():
+                if not turns or turns[-1].answer is not None:
+                    raise ServeError(422, "invalid_messages", "an answer must follow a user's message")
+                turns[-1] = replace(turns[-1], answer=_joined(message.content))
+    if not turns or turns[-1].answer is not None:
+        raise ServeError(422, "invalid_messages", "the last message must be the user's")
+    if len(set(images)) != 1:
+        raise ServeError(422, "one_image", "a conversation is about exactly one picture")
+    return Dialogue(images[0], tuple(turns), tuple(specs), tuple(dict.fromkeys(warnings)))
+
+
+def write_dialogue(
+    scene: Scene, dialogue: Dialogue, regions: Sequence[Region], max_new_tokens: int, most: int
+) -> Question:
+    """A conversation as one question: earlier answers are replayed as text.
+
+    Args:
+        scene: of the picture.
+        dialogue: what was said.
+        regions: of all turns, in their order, in pixels of the picture.
+        max_new_tokens: that must fit behind it.
+        most: tokens; the earliest turns are forgotten beyond.
+
+    Raises:
+        InputError: a question that cannot be used.
+    """
+    held = context_length(scene.loaded.model) - scene.prefix.length - 1
+    room = max(1, min(most, held - max_new_tokens))
+    written: list[Question] = []
+    rest = list(regions)
+    for number, turn in enumerate(dialogue.turns):
+        own, rest = rest[: turn.regions], rest[turn.regions :]
+        try:
+            written.append(_write_turn(scene, turn, own, room, first=not number))
+        except InputError as error:
+            raise InputError(f"turn {number}: {error}") from None
+    kept, length = len(written) - 1, len(written[-1].ids)
+    while kept and length + len(written[kept - 1].ids) <= room:
+        kept -= 1
+        length += len(written[kept].ids)
+    warnings = [*dialogue.warnings, *([_FORGOTTEN] if kept else [])]
+    if kept:  # the first that is left is written anew, as the one that follows the picture
+        own = list(regions)[sum(turn.regions for turn in dialogue.turns[:kept]) :]
+        turn = dialogue.turns[kept]
+        written[kept] = _write_turn(scene, turn, own[: turn.regions], room, first=True)
+    return Question(
+        tuple(token for one in written[kept:] for token in one.ids),
+        tuple(region for one in written[kept:] for region in one.regions),
+        tuple(dict.fromkeys([*warnings, *(note for one in written[kept:] for note in one.warnings)])),
+    )
+
+
+def _write_turn(scene: Scene, turn: Turn, regions: Sequence[Region], room: int, *, first: bool) -> Question:
+    processor = scene.loaded.processor
+    before = None if first else processor.conversation.following
+    asked = write_question(processor, turn.question, regions, scene.image.size, before=before, room=room)
+    if turn.answer is None:
+        return asked
+    said = processor.tokenize(escape_text(turn.answer) + processor.conversation.closing)
+    return replace(asked, ids=asked.ids + tuple(said))
+
+
+def _read_parts(message: UserMessage, images: list[ImageRef]) -> tuple[str, list[RegionSpec]]:
+    """The text of a message, with `[k]` where region k stands; its pictures join the others."""
+    if isinstance(message.content, str):
+        return message.content, []
+    pieces: list[str] = []
+    regions: list[RegionSpec] = []
+    for part in message.content:
+        match part:
+            case TextPart(text=text):
+                pieces.append(text)
+            case ImagePart(image_url=image):
+                images.append(_image_of(image.url))
+            case RegionPart(region=region):
+                pieces.append(f"[{len(regions)}]")
+                regions.append(region)
+    text = _join_words(pieces)
+    # Regions alone ask what they are.
+    alone = (
+        regions and not "".join(part.text for part in message.content if isinstance(part, TextPart)).strip()
+    )
+    return (f"What is {text}?" if alone else text), regions
+
+
+def _join_words(pieces: Sequence[str]) -> str:
+    """Pieces with a space between, unless there is one or a mark follows."""
+    text = ""
+    for piece in pieces:
+        apart = not text or not piece or text[-1].isspace() or piece[0].isspace() or piece[0] in ".,;:!?)'"
+        text += piece if apart else f" {piece}"
+    return text
+
+
+def _joined(content: str | Sequence[TextPart]) -> str:
+    return content if isinstance(content, str) else "".join(part.text for part in content)
+
+
+def _image_of(url: str) -> ImageRef:
+    if url.startswith("data:"):
+        return ImageRef(data=url)
+    if url.startswith("image:") and len(url) <= 64:
+        return ImageRef(id=url.removeprefix("image:"))
+    if url.startswith("https://") and len(url) <= _LONGEST_URL:
+        return ImageRef(url=url)
+    raise ServeError(
+        422, "invalid_image_url", "a picture is data:image/...;base64,..., image:ID or https://..."
+    )

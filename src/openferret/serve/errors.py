@@ -1,0 +1,57 @@
+"""What a client is told when a request cannot be answered: a status, a stable code and a sentence, no internals."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from fastapi.exceptions import HTTPException
+
+from openferret.checks import shorten
+
+_TYPES = {401: "authentication_error", 408: "timeout_error", 429: "rate_limit_error", 504: "timeout_error"}
+
+
+class ServeError(HTTPException):
+    """A request that is refused.
+
+    Args:
+        status: of HTTP.
+        code: stable, for programs; `docs/serving.md` lists them all.
+        message: a sentence for people.
+        headers: of the reply.
+    """
+
+    def __init__(
+        self, status: int, code: str, message: str, headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(status, message, dict(headers or {}))
+        self.code = code
+
+    def body(self) -> dict[str, Any]:
+        """The JSON form.
+
+        >>> ServeError(404, "unknown_image", "no such image").body()["error"]["code"]
+        'unknown_image'
+        """
+        default = "invalid_request_error" if self.status_code < 500 else "server_error"
+        kind = _TYPES.get(self.status_code, default)
+        return {"error": {"code": self.code, "message": str(self.detail), "type": kind}}
+
+
+def busy(code: str, message: str) -> ServeError:
+    """429: there is no room now; the client may come again in a second."""
+    return ServeError(429, code, message, {"Retry-After": "1"})
+
+
+def internal_error() -> ServeError:
+    """500: ours, and nothing of it is shown."""
+    return ServeError(500, "internal_error", "the server failed to answer; the fault is not yours")
+
+
+def explain_invalid(problems: Iterable[Mapping[str, Any]]) -> ServeError:
+    """422 that says where the first problem of a body is, and what; values are not repeated."""
+    first = next(iter(problems), {})
+    where = ".".join(str(step) for step in first.get("loc", ()) if step != "body")
+    what = shorten(first.get("msg", "is not of the expected form"), 160)
+    return ServeError(422, "invalid_body", f"{shorten(where, 120) or 'the body'}: {what}")

@@ -1,0 +1,51 @@
+"""How a JSON body is read: its content type, its depth and its size are checked before it is parsed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from fastapi import Request, Response
+from fastapi.routing import APIRoute
+
+from openferret.serve.errors import ServeError
+from openferret.serve.limits import read_json
+from openferret.serve.schemas import ErrorReply
+
+_STATUSES = {
+    400: "Not JSON, or nested too deep.",
+    401: "No key, or a wrong one.",
+    404: "No such picture or model.",
+    413: "The body, the picture or the JSON is too large.",
+    415: "Another content type or picture format.",
+    422: "A field, a region or a picture cannot be used.",
+    429: "Too many requests are waiting.",
+    504: "The answer took too long.",
+}
+
+
+def failures(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """What OpenAPI says of the errors of a route; 401 is always among them."""
+    return {one: {"model": ErrorReply, "description": _STATUSES[one]} for one in sorted({401, *statuses})}
+
+
+class CheckedRoute(APIRoute):
+    """A route whose JSON is read by `openferret.serve.limits.read_json`."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """The handler, with checks before."""
+        handle = super().get_route_handler()
+
+        async def checked(request: Request) -> Response:
+            if self.body_field is not None:
+                kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+                if kind != "application/json":
+                    raise ServeError(415, "unsupported_content_type", "send JSON as application/json")
+            return await handle(_CheckedRequest(request.scope, request.receive))
+
+        return checked
+
+
+class _CheckedRequest(Request):
+    async def json(self) -> Any:
+        return read_json(await self.body(), self.app.state.service.limits)

@@ -1,0 +1,53 @@
+"""Runs a server until it is told to stop; then it answers what it has begun, and goes."""
+
+from __future__ import annotations
+
+import logging
+from types import FrameType
+
+import uvicorn
+
+from openferret.loading import LoadedModel
+from openferret.serve.app import ServerSettings, create_app
+from openferret.serve.engine import Engine
+
+_MOST_CONNECTIONS = 1024
+
+
+class _Server(uvicorn.Server):
+    """Stops at once when it is told so twice, by whatever signal."""
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if self.should_exit:
+            self.force_exit = True
+        super().handle_exit(sig, frame)
+
+
+def run_server(
+    loaded: LoadedModel, settings: ServerSettings, host: str, port: int, drain_seconds: int
+) -> None:
+    """Serves a model.
+
+    SIGTERM or Ctrl-C: no new connections, what has begun is answered within `drain_seconds`; again: at once.
+
+    Args:
+        loaded: the model.
+        settings: towards clients.
+        host: address to listen on.
+        port: to listen on; 0 takes a free one.
+        drain_seconds: for what has begun.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    config = uvicorn.Config(
+        create_app(Engine(loaded), settings),
+        host=host,
+        port=port,
+        access_log=False,  # ours has no addresses and no paths of clients
+        log_config=None,
+        server_header=False,
+        timeout_graceful_shutdown=drain_seconds,
+        limit_concurrency=_MOST_CONNECTIONS,
+        ws="none",
+        lifespan="on",
+    )
+    _Server(config).run()

@@ -1,0 +1,133 @@
+"""Kit's training from end to end: five stages, each a process of its own, each resumable.
+
+The vision side learns phrases and boxes (stage T), the namer names every box, the language model learns to read
+both (stage L), everything trained becomes one adapter, and its scores are calibrated on pictures kept back.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from openferret.errors import InputError
+
+# glibc must not hand memory back to the kernel after every step: the sampler's forward and backward pass takes
+# 1.2 s with it and 0.1 s without. It reads these when a process starts, hence the processes.
+MEMORY = {
+    "MALLOC_MMAP_MAX_": "0",
+    "MALLOC_TRIM_THRESHOLD_": "30000000000",
+    "MALLOC_TOP_PAD_": "500000000",
+}
+NEEDED = ("Annotations", "Sentences", "flickr30k-images", "train.txt")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One process of the training.
+
+    Attributes:
+        name: for people, and for the file that says that it is done.
+        module: what `python -m` runs.
+        arguments: of it.
+    """
+
+    name: str
+    module: str
+    arguments: tuple[str, ...]
+
+
+def kit_stages(
+    data: Path, out: Path, trunk_minutes: float, language_minutes: float, start: Path | None = None
+) -> tuple[Stage, ...]:
+    """The stages in order.
+
+    Args:
+        data: folder of Flickr30k Entities and, optionally, COCO; see docs/training.md.
+        out: folder for states, logs and the adapter.
+        trunk_minutes: of stage T.
+        language_minutes: of stage L.
+        start: an adapter to go on from; None trains from the published weights.
+
+    Raises:
+        InputError: the data are not there, or the minutes are not positive.
+
+    Example:
+        >>> from openferret.train.kit import kit_stages
+        >>> [one.name for one in kit_stages(Path("data"), Path("runs"), 60, 40)]  # doctest: +SKIP
+        ['trunk', 'naming', 'language', 'export', 'calibrate']
+    """
+    if missing := [name for name in NEEDED if not (data / name).exists()]:
+        raise InputError(
+            f"{data} has no {missing[0]}; it must hold {', '.join(NEEDED)} of Flickr30k Entities "
+            "(and, if you have them, train2017/ and instances_train2017.json of COCO)"
+        )
+    if not (trunk_minutes > 0 and language_minutes > 0):
+        raise InputError("the minutes of a stage must be more than 0")
+    if start is not None and not start.is_file():
+        raise InputError(f"{start} is not a file; give the adapter.safetensors to go on from")
+    trunk, language, adapter = out / "trunk", out / "language", out / "adapter.safetensors"
+    given = ("--data", str(data))
+    begin = ("--start", str(start)) if start is not None else ()
+    state = str(trunk / "state.pt")
+    train = "openferret.train"
+    return (
+        Stage(
+            "trunk",
+            f"{train}.run_trunk",
+            (*given, *begin, "--out", str(trunk), "--minutes", str(trunk_minutes)),
+        ),
+        Stage("naming", f"{train}.run_naming", (*given, "--trunk", state)),
+        Stage(
+            "language",
+            f"{train}.run_language",
+            (*given, *begin, "--trunk", state, "--out", str(language), "--minutes", str(language_minutes)),
+        ),
+        Stage(
+            "export",
+            f"{train}.export",
+            ("--trunk", state, "--language", str(language / "state.pt"), "--out", str(adapter)),
+        ),
+        Stage("calibrate", f"{train}.calibrate", (*given, "--adapter", str(adapter))),
+    )
+
+
+def run_process(stage: Stage) -> int:
+    """Runs a stage with the memory settings it needs; its exit status."""
+    command = [sys.executable, "-m", stage.module, *stage.arguments]
+    return subprocess.run(command, env=os.environ | MEMORY, check=False).returncode
+
+
+def run_stages(
+    stages: Sequence[Stage],
+    out: Path,
+    tell: Callable[[str], None],
+    run: Callable[[Stage], int] = run_process,
+) -> None:
+    """Runs what is not done yet; started again with the same folder, the training goes on.
+
+    Args:
+        stages: in order.
+        out: folder where each finished stage leaves NAME.done.
+        tell: is told what begins.
+        run: gives the exit status of a stage.
+
+    Raises:
+        InputError: a stage failed; what it saved is kept.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    for number, stage in enumerate(stages, start=1):
+        done = out / f"{stage.name}.done"
+        if done.exists():
+            tell(f"{number}/{len(stages)} {stage.name}: done before")
+            continue
+        tell(f"{number}/{len(stages)} {stage.name}")
+        if (status := run(stage)) != 0:
+            raise InputError(
+                f"stage {stage.name!r} ended with status {status} (see above); the same command goes on "
+                "from what it saved"
+            )
+        done.touch()

@@ -1,0 +1,131 @@
+import importlib.util
+
+import pytest
+from fastapi.testclient import TestClient
+
+
+@pytest.mark.parametrize("path", ["/", "/v1/models", "/nowhere", "/docs"])
+def test_every_reply_forbids_other_hosts_and_inline_scripts(client, path):
+    reply = client.get(path)
+    policy = reply.headers["content-security-policy"]
+    assert policy.startswith("default-src 'self'; img-src 'self' data: blob:")
+    assert "unsafe" not in policy
+    assert reply.headers["x-content-type-options"] == "nosniff"
+    assert reply.headers["x-request-id"].startswith("req-")
+
+
+def test_the_page_is_served_from_its_built_files_and_nothing_else(new_client, tmp_path, code):
+    dist = tmp_path / "dist"
+    (dist / "assets").mkdir(parents=True)
+    (dist / "index.html").write_text("<!doctype html>page")
+    (dist / "assets" / "page.js").write_text("1")
+    (tmp_path / "secret").write_text("secret")
+    client = new_client(page_folder=dist)
+    index = client.get("/")
+    assert (index.text, index.headers["content-type"]) == ("<!doctype html>page", "text/html; charset=utf-8")
+    script = client.get("/assets/page.js")
+    assert script.headers["content-type"].startswith("text/javascript")
+    assert client.get("/assets/page.js", headers={"If-None-Match": script.headers["etag"]}).status_code == 304
+    for path in (
+        "/assets/../../secret",
+        "/assets/%2e%2e/%2e%2e/secret",
+        "/assets//etc/passwd",
+        "/assets/index.html",
+    ):
+        assert code(client.get(path)) == (404, "not_found")
+
+
+def test_a_page_that_is_not_built_is_said_to_be(new_client, tmp_path, code):
+    assert code(new_client(page_folder=tmp_path).get("/")) == (404, "page_not_built")
+
+
+def test_openapi_has_examples_that_are_good_and_says_what_can_go_wrong(client):
+    from openferret.serve import schemas
+
+    api = client.get("/openapi.json").json()
+    asked = [name for name in api["components"]["schemas"] if name.endswith("Body")]
+    assert set(asked) >= {"ReferBody", "GroundBody", "DescribeBody", "DetectBody", "AskBody", "ChatBody"}
+    for name in asked:
+        for example in api["components"]["schemas"][name]["examples"]:
+            getattr(schemas, name).model_validate(example)
+    for verb in ("refer", "ground", "describe", "detect", "ask", "chat/completions"):
+        stated = set(api["paths"][f"/v1/{verb}"]["post"]["responses"])
+        assert stated >= {"200", "400", "401", "404", "413", "415", "422", "429", "504"}
+
+
+def test_the_reference_is_a_page_without_scripts(client):
+    page = client.get("/docs").text
+    assert "/v1/refer" in page
+    assert "<script" not in page
+    assert "http://" not in page
+    assert "https://" not in page
+
+
+def test_a_wrong_method_is_405(client, code):
+    assert code(client.put("/v1/refer")) == (405, "method_not_allowed")
+
+
+def test_a_failure_of_ours_shows_nothing_of_it(client, code, monkeypatch, make):
+    monkeypatch.setattr(client.app.state.service.store, "decoded", lambda raw: 1 / 0)
+    reply = client.post("/v1/images", content=b"x", headers={"content-type": "image/png"})
+    assert code(reply) == (500, "internal_error")
+
+
+def test_websockets_are_refused(client):
+    from starlette.websockets import WebSocketDisconnect
+
+    with pytest.raises(WebSocketDisconnect), client.websocket_connect("/v1/refer"):
+        pass
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("openai") is None, reason="the openai package is not installed")
+def test_the_openai_client_talks_to_kit(make):
+    import httpx
+    from openai import OpenAI
+    from PIL import Image, ImageDraw
+
+    from openferret import Ferret
+    from openferret.serve.app import ServerSettings, create_app
+    from openferret.serve.engine import Engine
+
+    drawn = Image.new("RGB", (320, 240), "white")
+    ImageDraw.Draw(drawn).ellipse((60, 60, 180, 180), fill="red")
+    settings = ServerSettings(keys=("k" * 20,), deadline=300)
+    app = create_app(Engine(Ferret.load().loaded), settings)
+    with TestClient(app) as server:
+
+        def over(request):
+            reply = server.request(
+                request.method, request.url.path, headers=dict(request.headers), content=request.read()
+            )
+            return httpx.Response(reply.status_code, headers=dict(reply.headers), content=reply.content)
+
+        transport = httpx.MockTransport(over)
+        with httpx.Client(transport=transport) as http:
+            client = OpenAI(
+                api_key="k" * 20, base_url="http://testserver/v1", http_client=http, max_retries=0
+            )
+            name = client.models.list().data[0].id
+            region = {"type": "region", "region": {"type": "box", "x1": 60, "y1": 60, "x2": 180, "y2": 180}}
+            parts = [
+                {"type": "image_url", "image_url": {"url": make.data_url(make.png(drawn))}},
+                {"type": "text", "text": "What is"},
+                region,
+                {"type": "text", "text": "?"},
+            ]
+            asked = {"model": name, "messages": [{"role": "user", "content": parts}], "max_tokens": 24}
+            whole = client.chat.completions.create(**asked)
+            text = whole.choices[0].message.content
+            assert text
+            assert whole.grounding["image"] == {"width": 320, "height": 240}
+            streamed = list(client.chat.completions.create(**asked, stream=True))
+            shown = "".join(chunk.choices[0].delta.content or "" for chunk in streamed)
+            assert shown == text
+            assert streamed[-1].grounding["text"] == text
+            turns = [
+                *asked["messages"],
+                {"role": "assistant", "content": text},
+                {"role": "user", "content": "What colour?"},
+            ]
+            assert client.chat.completions.create(**{**asked, "messages": turns}).choices[0].message.content

@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from openferret.errors import InputError
+from openferret.train.kit import NEEDED, Stage, kit_stages, run_stages
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    folder = tmp_path / "data"
+    for name in NEEDED:
+        (folder / name).mkdir(parents=True)
+    return folder
+
+
+def test_missing_data_are_named_before_anything_runs(tmp_path):
+    with pytest.raises(InputError, match="Annotations"):
+        kit_stages(tmp_path, tmp_path / "out", 1, 1)
+
+
+@pytest.mark.parametrize("minutes", [0, -1, float("nan")])
+def test_minutes_must_be_some(data, minutes):
+    with pytest.raises(InputError, match="minutes"):
+        kit_stages(data, data, minutes, 1)
+
+
+def test_an_adapter_to_go_on_from_reaches_both_long_stages(data, tmp_path):
+    start = tmp_path / "adapter.safetensors"
+    start.touch()
+    stages = kit_stages(data, tmp_path, 1, 1, start)
+    assert [one.name for one in stages if "--start" in one.arguments] == ["trunk", "language"]
+    with pytest.raises(InputError, match="not a file"):
+        kit_stages(data, tmp_path, 1, 1, tmp_path / "none")
+
+
+def test_it_goes_on_where_it_stopped(tmp_path):
+    stages = [Stage(name, name, ()) for name in ("first", "second", "third")]
+    ran: list[str] = []
+
+    def fails_once(stage: Stage) -> int:
+        ran.append(stage.name)
+        return int(ran == ["first", "second"])
+
+    with pytest.raises(InputError, match="'second'"):
+        run_stages(stages, tmp_path, lambda _: None, fails_once)
+    run_stages(stages, tmp_path, lambda _: None, fails_once)
+    assert ran == ["first", "second", "second", "third"]
