@@ -12,6 +12,7 @@ import pytest
 
 from openferret.data import reading
 from openferret.data.build import build
+from openferret.data.checking import find_problems
 from openferret.data.dataset import Dataset
 from openferret.data.recipe import load_recipe
 from openferret.data.storage import write_samples
@@ -243,6 +244,7 @@ def test_pictures_in_tar_files(recipe, tmp_path):
         tmp_path / "b" / "pictures-00000.tar"
     ).read_bytes()
     opened = Dataset.open(tmp_path / "a")
+    assert not list(find_problems(opened))
     sample = next(opened.samples())
     original = tmp_path / "source" / "pictures" / sample.picture.file.removeprefix("mine/")
     with original.open("rb") as file:

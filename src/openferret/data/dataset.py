@@ -68,14 +68,17 @@ class Dataset:
         return path
 
     def has_picture(self, picture: PictureReference) -> bool:
-        """Whether a picture is where it should be; it is not opened.
+        """Whether a picture is where it should be; it is not decoded.
 
         Raises:
-            InputError: its name is none of this data set's.
+            InputError: it is kept by path, and its name is none of this data set's.
         """
-        if self.manifest["picture_files"]:
-            return picture.file in self._packed
-        return self.picture_path(picture).is_file()
+        if not self.manifest["picture_files"]:
+            return self.picture_path(picture).is_file()
+        try:
+            return bool(self._packed.read(picture.file))
+        except InputError:
+            return False
 
     def load_picture(self, picture: PictureReference) -> Image.Image:
         """A picture, upright RGB, from its tar shard or its place.
