@@ -40,7 +40,7 @@ class _OnceOnly(yaml.SafeLoader):
 
 
 def _here(loader: _OnceOnly) -> Any:
-    return loader.peek_event().start_mark  # type: ignore[no-untyped-call]  # type: ignore[no-untyped-call]
+    return loader.peek_event().start_mark  # type: ignore[no-untyped-call]
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
