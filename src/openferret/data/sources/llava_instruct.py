@@ -52,7 +52,8 @@ def read(root: Path, problems: Problems, *, pictures: Path | None = None, part: 
         except InputError as error:
             problems.add("malformed conversation", place, str(error))
             continue
-        file, key = clean(item.get("image")), str(item.get("id", number))
+        # The published ids are those of pictures: conversation, detail and reasoning share one.
+        file, key = clean(item.get("image")), f"{item.get('id', 'entry')}-{number}"
         if not file:
             problems.add("no picture", place, "it names no picture")
             continue
