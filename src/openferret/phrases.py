@@ -6,6 +6,7 @@ English, by short lists of words: no grammar is needed to find "a red ball" in "
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 
 
 def _words(text: str) -> frozenset[str]:
@@ -15,6 +16,10 @@ def _words(text: str) -> frozenset[str]:
 _DETERMINERS = _words("""
     a an the this that these those his her their its my your our some several many few both each every another
     all no one two three four five six seven eight nine ten eleven twelve dozen multiple various
+""")
+_NO_ARTICLE = _words("""
+    people men women children feet teeth sheep cattle
+    water grass snow sand dirt mud ice food hair sky traffic clothing furniture luggage music rain smoke wood
 """)
 _COLOURS = _words("""
     black white brown red blue green yellow orange pink purple gray grey tan gold silver beige maroon
@@ -77,6 +82,25 @@ def last_noun_phrase(text: str) -> tuple[int, int]:
     while first > 0 and _begins(words[first - 1]) and joined(first):  # "the two dogs" has two beginnings
         first -= 1
     return found[first].start(), found[last].end()
+
+
+def with_determiner(phrase: str) -> str:
+    """A class name as a person would say it of a thing in a picture: Kit learned its phrases from captions.
+
+    Plurals, substances and phrases that have a determiner or a number stay as they are.
+
+    Example:
+        >>> with_determiner("dog"), with_determiner("orange"), with_determiner("dogs"), with_determiner("my dog")
+        ('a dog', 'an orange', 'dogs', 'my dog')
+    """
+    words = phrase.lower().split()
+    if not words or words[0] in _DETERMINERS or not words[0].isalpha():
+        return phrase
+    head = next((one for one, after in pairwise(words) if after in _PREPOSITIONS), words[-1])
+    plural = head.endswith("s") and not head.endswith(("ss", "us", "is"))
+    if plural or head in _NO_ARTICLE:
+        return phrase
+    return ("an " if words[0][0] in "aeiou" else "a ") + phrase
 
 
 def without_determiner(phrase: str) -> str:

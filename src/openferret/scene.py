@@ -20,6 +20,7 @@ from openferret.generation.locating import rank_phrases
 from openferret.generation.prefix import Continuation, PicturePrefix, context_length
 from openferret.generation.questions import Question, write_question
 from openferret.loading import LoadedModel
+from openferret.phrases import with_determiner
 from openferret.processing.processor import escape_text
 from openferret.regions import Box, Region, region_bounds
 
@@ -128,8 +129,9 @@ class Scene:
         least = _checked(threshold, PRESENCE_THRESHOLD)
         locates = self.loaded.model.config.use_locator
         template = _WHERE if not locates else prompts.GROUND_MERGED if merge else prompts.GROUND
-        # Kit learned its phrases in lower case.
-        words = [name.lower() if locates else name for name in names]
+        # Kit learned its phrases from captions, in lower case: asked of 45 COCO pictures for 268 classes, half of
+        # them absent, it was right in 83 % with an article and in 70 % without.
+        words = [with_determiner(name.lower()) if locates else name for name in names]
         questions = [self._write(template.format(phrase=one), []) for one in words]
         started = perf_counter()
         if locates:
