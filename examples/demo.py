@@ -76,6 +76,7 @@ def main() -> None:
                     corners = ", ".join(f"{value:.0f}" for value in box.pixels)
                     score = "" if box.score is None else f", score {box.score:.2f}"
                     print(f"      {mention.phrase}: {corners}{score}")
+    print("\nPoint at pictures of your own: `.venv/bin/openferret serve`, then open http://127.0.0.1:8000")
 
 
 if __name__ == "__main__":

@@ -129,3 +129,24 @@ def test_the_openai_client_talks_to_kit(make):
                 {"role": "user", "content": "What colour?"},
             ]
             assert client.chat.completions.create(**{**asked, "messages": turns}).choices[0].message.content
+
+
+def test_label_studio_is_answered_by_the_same_engine(client):
+    import base64
+    import io
+
+    from PIL import Image
+
+    file = io.BytesIO()
+    Image.new("RGB", (40, 30), "red").save(file, "PNG")
+    url = "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+    config = (
+        '<View><Image name="image" value="$image"/><RectangleLabels name="label" toName="image">'
+        '<Label value="cat"/></RectangleLabels></View>'
+    )
+    reply = client.post(
+        "/label-studio/predict", json={"tasks": [{"id": 1, "data": {"image": url}}], "label_config": config}
+    )
+    assert reply.status_code == 200, reply.text
+    (result,) = reply.json()["results"]
+    assert result["model_version"].startswith("openferret ")

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fastapi import FastAPI, Request
+from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
@@ -18,15 +18,17 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from openferret import __version__
-from openferret.serve import health, openai_chat, page, verbs
-from openferret.serve.asking import Service, new_id
+from openferret.answer import Answer
+from openferret.serve import health, openai_chat, page, verbs, work
+from openferret.serve.asking import Service, new_id, new_job, outcome
 from openferret.serve.auth import Gate
 from openferret.serve.engine import Engine
 from openferret.serve.errors import ServeError, explain_invalid, internal_error
 from openferret.serve.fetch import Fetcher
+from openferret.serve.label_studio import label_studio_router
 from openferret.serve.limits import LIMITS, BodyLimit, Budget, Limits
 from openferret.serve.metrics import Metrics
-from openferret.serve.pictures import PictureStore
+from openferret.serve.pictures import Picture, PictureStore
 
 _log = logging.getLogger(__name__)
 
@@ -54,6 +56,7 @@ class ServerSettings:
         deadline: seconds for an answer.
         image_seconds: after which an unused picture is forgotten.
         limits: of requests.
+        picture_folders: that Label Studio's tasks may name files in; none: pictures only as data or by id.
     """
 
     keys: Sequence[str] = field(default=(), repr=False)
@@ -62,6 +65,7 @@ class ServerSettings:
     deadline: float = 60.0
     image_seconds: float = 1800.0
     limits: Limits = LIMITS
+    picture_folders: Sequence[Path] = ()
 
 
 def create_app(
@@ -102,6 +106,8 @@ def create_app(
     )
     for room in (openai_chat, verbs, health, page):
         app.include_router(room.router)
+    # Its three routes are Label Studio's own contract, not this API's.
+    app.include_router(_label_studio(app, settings), prefix="/label-studio", include_in_schema=False)
     # The last to be added is the first that a request meets.
     app.add_middleware(BodyLimit, limits=settings.limits, budget=budget)
     app.add_middleware(Gate, keys=settings.keys, hosts=settings.hosts)
@@ -109,6 +115,22 @@ def create_app(
     app.add_exception_handler(HTTPException, _explain)
     app.add_exception_handler(RequestValidationError, _explain)
     return app
+
+
+def _label_studio(app: FastAPI, settings: ServerSettings) -> APIRouter:
+    service: Service = app.state.service
+
+    async def ground(request: Request, picture: Picture, names: Sequence[str]) -> Answer:
+        done = await outcome(service, request, new_job(request, picture, work.ground(names, False, None)))
+        return done.answers[0]
+
+    return label_studio_router(
+        ground,
+        service.store,
+        model_version=f"openferret {__version__}",
+        folders=settings.picture_folders,
+        limits=settings.limits,
+    )
 
 
 class _Outermost:
