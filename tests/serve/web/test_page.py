@@ -168,7 +168,7 @@ def test_kit_answers_on_the_page(browser, hand):
             table = page.locator(".phrase", has_text="a wooden table")
             assert table.count() == 1
             if scheme == "dark":
-                page.locator(".phrase", has_text="a spoon").hover()
+                table.hover()
             page.wait_for_timeout(400)
             if folder:
                 shot = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
