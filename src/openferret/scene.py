@@ -129,8 +129,8 @@ class Scene:
         least = _checked(threshold, PRESENCE_THRESHOLD)
         locates = self.loaded.model.config.use_locator
         template = _WHERE if not locates else prompts.GROUND_MERGED if merge else prompts.GROUND
-        # Kit learned its phrases from captions, in lower case: asked of 45 COCO pictures for 268 classes, half of
-        # them absent, it was right in 83 % with an article and in 70 % without.
+        # Kit learned its phrases from captions, in lower case: asked of 45 train pictures of COCO for 268 classes, half
+        # of them absent, it was right in 83 % with an article and in 70 % without.
         words = [with_determiner(name.lower()) if locates else name for name in names]
         questions = [self._write(template.format(phrase=one), []) for one in words]
         started = perf_counter()
