@@ -27,8 +27,8 @@ from typing import Any
 import psutil
 import yaml
 
-from openferret.data.build import build
-from openferret.data.recipe import load_recipe
+from openferret.data.building.pipeline import build
+from openferret.data.building.recipe import load_recipe
 
 FULL = 1_100_000
 PICTURES = 108_000

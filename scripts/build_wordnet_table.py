@@ -1,4 +1,4 @@
-"""Make src/openferret/data/wordnet_relations.json.gz: how common picture nouns and adjectives are related.
+"""Make src/openferret/data/words/wordnet_relations.json.gz: how common picture nouns and adjectives are related.
 
     apt-get download wordnet-base && dpkg -x wordnet-base_*.deb wordnet
     python scripts/build_wordnet_table.py --wordnet wordnet/usr/share/wordnet \
@@ -20,10 +20,10 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-from openferret.train.flickr30k import MARKUP
-from openferret.train.phrases import head_noun, singular
+from openferret.flickr30k import MARKUP
+from openferret.nouns import head_noun, singular
 
-OUT = Path(__file__).parents[1] / "src/openferret/data/wordnet_relations.json.gz"
+OUT = Path(__file__).parents[1] / "src/openferret/data/words/wordnet_relations.json.gz"
 # WordNet's lexicographer files of what can be seen: animal, artifact, body, food, object, person, plant.
 VISIBLE = {"05", "06", "08", "13", "17", "18", "20"}
 # Above these a word names too much to be told from anything: "object", "entity", "artifact".
@@ -120,7 +120,7 @@ def main() -> None:
 
 
 def build(wordnet: Path, phrases: Path, categories: Path, largest: int) -> dict[str, object]:
-    """The table; its parts are told in openferret.data.lexicon."""
+    """The table; its parts are told in openferret.data.words.lexicon."""
     synsets = dict(read_synsets(wordnet / "data.noun"))
     senses = dict(read_senses(wordnet / "index.noun"))
     counts, meant = count_nouns(phrases), read_categories(categories)

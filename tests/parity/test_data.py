@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from openferret.data.labels import label_conversation
-from openferret.data.reference_json import read_items, resample
+from openferret.data.formats.labels import label_conversation
+from openferret.data.formats.reference_json import read_items, resample
 from openferret.processing.reference import coordinates_mask
 
 

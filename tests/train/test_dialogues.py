@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from openferret import prompts
+from openferret.flickr30k import EntitiesPicture, read_caption
 from openferret.train.dialogues import MIXTURE, Writer, linked, tidy, write_exchanges
-from openferret.train.flickr30k import EntitiesPicture, read_caption
 from openferret.train.pictures import WHOLE, Crop, flickr_record
 
 BOXES = {"1": ((0.1, 0.1, 0.5, 0.9),), "2": ((0.4, 0.5, 0.9, 0.9),)}

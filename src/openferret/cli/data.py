@@ -15,7 +15,7 @@ from openferret.cli.terminal import printable
 from openferret.errors import InputError
 
 if TYPE_CHECKING:
-    from openferret.data.build import Progress
+    from openferret.data.building.pipeline import Progress
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -43,10 +43,10 @@ def build(
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar.")] = False,
 ) -> None:
     """Make a data set; run again after a kill, it goes on where it stopped."""
-    from openferret.data.build import build as make
-    from openferret.data.dataset import Dataset
-    from openferret.data.recipe import load_recipe, path_variables
-    from openferret.data.stats import as_text, count
+    from openferret.data.building.pipeline import build as make
+    from openferret.data.building.recipe import load_recipe, path_variables
+    from openferret.data.inspection.stats import as_text, count
+    from openferret.data.loading.dataset import Dataset
 
     loaded = load_recipe(recipe, settings or (), path_variables(path or ()))
     with _bar(not quiet and sys.stderr.isatty()) as progress:
@@ -64,8 +64,8 @@ def stats(
     """Count samples by task and source, beside the paper's counts."""
     import json
 
-    from openferret.data.dataset import Dataset
-    from openferret.data.stats import as_text, count
+    from openferret.data.inspection.stats import as_text, count
+    from openferret.data.loading.dataset import Dataset
 
     dataset = Dataset.open(place)
     found = count(dataset)
@@ -88,10 +88,10 @@ def check(
     ] = None,
 ) -> None:
     """Look through all of a data set; name everything that is wrong and exit with 3 if anything is."""
-    from openferret.data.checking import find_problems, how_to_look
-    from openferret.data.dataset import Dataset
-    from openferret.data.leaks import read_filter
-    from openferret.data.recipe import load_recipe, path_variables
+    from openferret.data.building.leaks import read_filter
+    from openferret.data.building.recipe import load_recipe, path_variables
+    from openferret.data.inspection.checking import find_problems, how_to_look
+    from openferret.data.loading.dataset import Dataset
 
     leaks = read_filter(load_recipe(recipe, (), path_variables(path or ())).leaks) if recipe else None
     look, number = how_to_look(pictures), 0
@@ -116,8 +116,8 @@ def view(
     seed: Annotated[int, typer.Option(min=0, help="Another number, other samples.")] = 0,
 ) -> None:
     """Make a page of samples with their boxes and regions drawn, in one file."""
-    from openferret.data.dataset import Dataset
-    from openferret.data.view import Chosen, write_page
+    from openferret.data.inspection.view import Chosen, write_page
+    from openferret.data.loading.dataset import Dataset
 
     shown = write_page(Dataset.open(place), Chosen(limit, task, source, negative, seed), out)
     if not shown:
@@ -138,8 +138,8 @@ def export(
     """Write the samples as another trainer reads them; pictures that are kept by path get their full path."""
     from dataclasses import replace
 
-    from openferret.data.dataset import Dataset
-    from openferret.data.exporters import SPACES, export_samples
+    from openferret.data.formats.exporters import SPACES, export_samples
+    from openferret.data.loading.dataset import Dataset
 
     if space is not None and space not in SPACES:
         raise InputError(f"--space must be one of {', '.join(SPACES)}, not {space!r}")

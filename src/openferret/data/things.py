@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 
-from openferret.data.english import number_of
-from openferret.data.lexicon import Lexicon
 from openferret.data.records import Caption, Record
+from openferret.data.words.english import number_of
+from openferret.data.words.lexicon import Lexicon
+from openferret.nouns import PREPOSITIONS
 from openferret.phrases import without_determiner
 from openferret.regions import Box
-from openferret.train.phrases import PREPOSITIONS
 
 _WORD = re.compile(r"[a-z][a-z'-]+")
 _NOT_NAMES = frozenset(

@@ -23,6 +23,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from openferret import Ferret, prompts
+from openferret.flickr30k import development_names, read_entities
 from openferret.generation.grounding import ground_phrases
 from openferret.generation.locating import find_phrases
 from openferret.generation.questions import write_question
@@ -31,7 +32,6 @@ from openferret.kit.conversion import language_model, vision_model
 from openferret.model.locator import pairwise_iou
 from openferret.model.pictures import EncodedPictures
 from openferret.train.dialogues import Writer
-from openferret.train.flickr30k import development_names, read_entities
 from openferret.train.pictures import WHOLE, flickr_record
 from openferret.train.trunk import KIT_SAMPLER
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openferret import prompts
-from openferret.train.flickr30k import Caption
+from openferret.flickr30k import Caption
 from openferret.train.pictures import Crop, Named, Record, mirror_words
 from openferret.train.regions import KINDS, Kind, draw_region
 

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from openferret.flickr30k import Caption, EntitiesPicture, NormalizedBox
 from openferret.images import load_image
-from openferret.train.flickr30k import Caption, EntitiesPicture, NormalizedBox
-from openferret.train.phrases import head_noun
+from openferret.nouns import head_noun
 
 STORED_SIDE = 224
 COLLECTIVE = frozenset(

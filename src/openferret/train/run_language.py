@@ -22,6 +22,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
 
 from openferret import prompts
 from openferret.kit.conversion import language_model
+from openferret.nouns import head_noun
 from openferret.processing.geometry import region_geometry
 from openferret.train.dialogues import to_bins, write_exchanges
 from openferret.train.export import language_tensors
@@ -35,7 +36,6 @@ from openferret.train.language import (
     language_loss,
     read_regions,
 )
-from openferret.train.phrases import head_noun
 from openferret.train.pictures import WHOLE, Record, crop_pixels, random_crop
 from openferret.train.regions import KINDS, draw_region
 from openferret.train.run_trunk import load_records

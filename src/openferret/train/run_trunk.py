@@ -24,11 +24,11 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers import AutoTokenizer
 
+from openferret.flickr30k import development_names, read_entities
 from openferret.kit.conversion import language_model, vision_model
 from openferret.model.vision import fold_batch_norm
 from openferret.processing.geometry import region_geometry
 from openferret.train.export import trunk_tensors
-from openferret.train.flickr30k import development_names, read_entities
 from openferret.train.pictures import (
     WHOLE,
     Record,

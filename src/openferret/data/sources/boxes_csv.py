@@ -8,10 +8,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from openferret.checks import shorten
+from openferret.data.files.shelf import Shelf
 from openferret.data.problems import Problems
 from openferret.data.records import AnnotatedObject, Record
 from openferret.data.schema import PictureReference
-from openferret.data.shelf import Shelf
 from openferret.data.sources.reading import clean, distinct, locate, measured_picture, place_box
 from openferret.errors import InputError
 

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from openferret.checks import shorten
-from openferret.data.json_stream import stream_items
+from openferret.data.files.json_stream import stream_items
+from openferret.data.files.shelf import Shelf
 from openferret.data.outlines import Outline, Polygons, RunLengths
 from openferret.data.problems import Problems
 from openferret.data.records import AnnotatedObject, Caption, Category, Record, Vocabulary
 from openferret.data.schema import PictureReference
-from openferret.data.shelf import Shelf
 from openferret.data.sources.reading import (
     Json,
     clean,

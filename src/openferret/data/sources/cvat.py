@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from openferret.checks import shorten
+from openferret.data.files.xml_files import stream_xml
 from openferret.data.outlines import Outline, Polygons, RunLengths
 from openferret.data.problems import Problems
 from openferret.data.records import AnnotatedObject, Record
 from openferret.data.schema import PictureReference
 from openferret.data.sources.reading import clean, distinct, locate, place_box
-from openferret.data.sources.xml_files import stream_xml
 from openferret.decoding import check_size
 from openferret.errors import InputError
 from openferret.regions import Polygon

@@ -10,15 +10,15 @@ from pathlib import Path
 
 from openferret.checks import shorten
 from openferret.coordinates import denormalize_box
+from openferret.data.files.xml_files import parse_xml
 from openferret.data.problems import Problems
 from openferret.data.records import Caption, Phrase, Record
 from openferret.data.schema import PictureReference
 from openferret.data.sources.reading import measured_picture, require_files
-from openferret.data.sources.xml_files import parse_xml
 from openferret.errors import InputError
 from openferret.eval.files import check_xml, read_text
-from openferret.train.flickr30k import Caption as Sentence
-from openferret.train.flickr30k import read_boxes, read_caption
+from openferret.flickr30k import Caption as Sentence
+from openferret.flickr30k import read_boxes, read_caption
 
 LICENCE = "for non-commercial research; the pictures are under the Flickr terms"
 TITLE = "Flickr30k Entities"

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from openferret.checks import shorten
-from openferret.data.json_stream import first_character, stream_items
+from openferret.data.files.json_stream import first_character, stream_items
 from openferret.data.outlines import Outline, Polygons
 from openferret.data.problems import Problems
 from openferret.data.records import AnnotatedObject, Record, Relationship

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from openferret.data.json_stream import first_character, stream_items
+from openferret.data.files.json_stream import first_character, stream_items
 from openferret.data.marks import escape_marks
 from openferret.data.problems import Problems
 from openferret.data.records import Dialogue, Record

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from openferret.checks import shorten
+from openferret.data.files.xml_files import parse_xml
 from openferret.data.problems import Problems
 from openferret.data.records import AnnotatedObject, Category, Record, Vocabulary
 from openferret.data.schema import PictureReference
 from openferret.data.sources.reading import clean, place_box, require_files
-from openferret.data.sources.xml_files import parse_xml
 from openferret.errors import InputError
 from openferret.eval.files import read_text
 

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from openferret.checks import shorten
-from openferret.data.json_stream import first_character, stream_items
+from openferret.data.files.json_stream import first_character, stream_items
+from openferret.data.files.shelf import Shelf
 from openferret.data.problems import Problems
 from openferret.data.records import AnnotatedObject, QuestionAnswer, Record, RegionDescription, Relationship
 from openferret.data.schema import PictureReference
-from openferret.data.shelf import Shelf
 from openferret.data.sources.reading import (
     Json,
     clean,

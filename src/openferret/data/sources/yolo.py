@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from openferret.checks import shorten
+from openferret.data.files.yaml_file import read_yaml
 from openferret.data.outlines import Polygons
 from openferret.data.problems import Problems
 from openferret.data.records import AnnotatedObject, Category, Record, Vocabulary
@@ -18,7 +19,6 @@ from openferret.data.sources.reading import (
     missing_files,
     place_box,
 )
-from openferret.data.yaml_file import read_yaml
 from openferret.errors import InputError
 from openferret.eval.files import read_text
 from openferret.regions import Polygon

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable
 from functools import cache
 
-from openferret.train.phrases import singular
+from openferret.nouns import singular
 
 _WORD = re.compile(r"[a-z0-9]+")
 _DENIAL = re.compile(r"\b(?:not|no|isn't|neither|nor|rather than|instead of)\b[^,.;]*")

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from functools import cache
 
-from openferret.train.phrases import singular
+from openferret.nouns import singular
 
 # One class a line: COCO's name, then other words for it. No word that also means something else.
 SYNONYMS = """

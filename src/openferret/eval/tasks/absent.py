@@ -17,7 +17,7 @@ from openferret.eval.metrics.bootstrap import estimate, sum_by_picture
 from openferret.eval.questions import Question, Replies
 from openferret.eval.scores import Benchmark, Case, Figure, Score
 from openferret.eval.tasks.entities import Picture, picture_files, read_pictures
-from openferret.train.phrases import head_noun
+from openferret.nouns import head_noun
 
 VERSION = 1
 PROMPTS = {"question": "ground: one phrase, lower case; boxes only if it is there"}

@@ -9,7 +9,7 @@ from pathlib import Path
 from openferret.errors import InputError
 from openferret.eval.files import check_xml, read_text
 from openferret.eval.metrics.boxes import BoxNumbers
-from openferret.train.flickr30k import MARKUP, Caption, EntityPhrase, read_boxes, read_caption
+from openferret.flickr30k import MARKUP, Caption, EntityPhrase, read_boxes, read_caption
 
 FIXED_BOX: BoxNumbers = (0.1, 0.1, 0.9, 0.9)
 

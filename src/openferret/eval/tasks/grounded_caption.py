@@ -23,7 +23,7 @@ from openferret.eval.metrics.visual_description import Reference, class_counts, 
 from openferret.eval.questions import Question, Replies, Reply
 from openferret.eval.scores import Benchmark, Case, Figure, Score
 from openferret.eval.tasks.entities import Picture, Sentence, picture_files, read_pictures
-from openferret.train.phrases import head_noun
+from openferret.nouns import head_noun
 
 VERSION = 2
 _METEOR = "METEOR (NLTK's: words and stems)"

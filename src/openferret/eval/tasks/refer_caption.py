@@ -19,7 +19,7 @@ from openferret.eval.pointing import KINDS, Kind, seed_of, spot_in_box
 from openferret.eval.questions import Question, Replies, Reply
 from openferret.eval.scores import Benchmark, Case, Figure, Score
 from openferret.eval.tasks.entities import Picture, picture_files, read_pictures, single_regions
-from openferret.train.phrases import head_noun
+from openferret.nouns import head_noun
 
 VERSION = 2
 QUESTION = prompts.REFER.format(region="[0]")

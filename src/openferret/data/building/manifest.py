@@ -1,0 +1,85 @@
+"""What stands in `manifest.json`: what a data set holds, what it was made of, and what was left out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from openferret import __version__
+from openferret.data.building.recipe import Recipe
+from openferret.data.building.workspace import MANIFEST
+from openferret.data.schema import SCHEMA_VERSION
+from openferret.data.storage.digest import joined_digest
+from openferret.errors import InputError
+from openferret.eval.files import read_json
+
+FORMAT = 1
+
+
+def make_manifest(
+    recipe: Recipe,
+    shards: Sequence[Mapping[str, Any]],
+    counts: Mapping[tuple[str, str], tuple[int, int]],
+    pictures: int,
+    sources: Mapping[str, Mapping[str, Any]],
+    problems: Mapping[str, Mapping[str, int]],
+    leaks: Mapping[str, Mapping[str, int]],
+    tars: Sequence[str],
+) -> dict[str, Any]:
+    """The content of the manifest.
+
+    Args:
+        recipe: what was built.
+        shards: `file`, `samples` and `digest` of each, in order.
+        counts: (source, task) -> samples, and negative ones among them.
+        pictures: how many are used.
+        sources: by name, what is known of each.
+        problems: by source and kind, how many records could not be used.
+        leaks: by evaluation set and how it was known, how many pictures were kept out.
+        tars: files of pictures, if they are packed.
+    """
+    return {
+        "format": FORMAT,
+        "openferret": __version__,
+        "schema": SCHEMA_VERSION,
+        "name": recipe.name,
+        "licence": recipe.licence,
+        "seed": recipe.seed,
+        "recipe_sha256": recipe.digest,
+        "sha256": joined_digest(shard["digest"] for shard in shards),
+        "samples": sum(shard["samples"] for shard in shards),
+        "pictures": pictures,
+        "shards": list(shards),
+        "picture_files": list(tars),
+        "counts": [
+            {"source": source, "task": task, "samples": samples, "negative": negative}
+            for (source, task), (samples, negative) in sorted(counts.items())
+            if samples
+        ],
+        "sources": dict(sources),
+        "problems": {name: dict(found) for name, found in problems.items()},
+        "leaks": {name: dict(found) for name, found in leaks.items()},
+    }
+
+
+def read_manifest(place: Path) -> dict[str, Any]:
+    """The manifest of a data set.
+
+    Args:
+        place: its folder.
+
+    Raises:
+        InputError: there is none, it is unfinished, or of another version.
+    """
+    file = place / MANIFEST
+    if not file.is_file():
+        unfinished = (place / ".build").is_dir()
+        what = (
+            "is unfinished: run the same `openferret data build` again" if unfinished else "holds no data set"
+        )
+        raise InputError(f"{place} {what} (there is no {MANIFEST})")
+    content = read_json(file)
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise InputError(f"{file} is not a manifest of format {FORMAT}, which this version reads")
+    return content

@@ -1,0 +1,167 @@
+"""The first stage of a build: a source's files -> records in files of a few hundred, one job a source."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+from openferret.data.building.engine import Result
+from openferret.data.building.problem_log import ProblemLog
+from openferret.data.building.recipe import SourceRecipe, Split
+from openferret.data.building.record_files import in_batches, write_records
+from openferret.data.files.atomic import read_mark, write_json
+from openferret.data.problems import Problems
+from openferret.data.records import Record
+from openferret.data.schema import PictureReference, Sample
+from openferret.data.sources import read_source
+from openferret.data.storage.parquet import read_samples, write_samples
+from openferret.errors import InputError
+from openferret.eval.files import read_text
+from openferret.eval.leaks import picture_id
+
+Item = TypeVar("Item", Record, Sample)
+
+SAMPLES = (
+    "samples"  # the kind of a source whose samples are finished, as those that a language model helped with
+)
+CHUNK = 512  # records in a file: the work that a kill may cost a worker
+_SAMPLES = 8192  # finished samples in a file
+_ANNOTATIONS = frozenset(
+    {".json", ".jsonl", ".xml", ".csv", ".tsv", ".txt", ".p", ".pickle", ".yaml", ".yml", ".parquet"}
+)
+_PIECE = 1 << 20
+
+
+def read_one(source: SourceRecipe, folder: Path, strict: bool) -> Result:
+    """Reads a source from its beginning, unless it has been read.
+
+    Args:
+        source: what to read.
+        folder: where its records go, in numbered files, and `done.json` when all are there.
+        strict: whether a record that cannot be used ends the build.
+
+    Returns:
+        `chunks` (records in each file), `left_out` (by reason), `files`, `bytes` and `sha256` of the annotations.
+
+    Raises:
+        InputError: the source cannot be read at all, or a record of it if strict.
+    """
+    mark = folder / "done.json"
+    found = read_mark(mark)
+    if found is not None:
+        return found
+    chunks: list[int] = []
+    left_out: Counter[str] = Counter()
+    with ProblemLog(folder / "problems.jsonl", source.name, strict) as problems:
+        wanted = picture_filter(source.split)
+        if source.kind == SAMPLES:
+            samples = _of_split(read_samples(source.root), wanted, left_out)
+            for ready in in_batches(samples, _SAMPLES):
+                chunks.append(write_samples(_file(folder, len(chunks), source), ready))
+        else:
+            records = _of_split(_records(source, problems), wanted, left_out)
+            for batch in in_batches(records, CHUNK):
+                write_records(_file(folder, len(chunks), source), batch)
+                chunks.append(len(batch))
+    result = {"chunks": chunks, "left_out": dict(left_out), **annotation_digest(source.root)}
+    write_json(mark, result)
+    return result
+
+
+def record_suffix(source: SourceRecipe) -> str:
+    """Of the files that hold what was read of a source."""
+    return ".parquet" if source.kind == SAMPLES else ".rec"
+
+
+def _file(folder: Path, number: int, source: SourceRecipe) -> Path:
+    return folder / f"{number:05d}{record_suffix(source)}"
+
+
+def _records(source: SourceRecipe, problems: Problems) -> Iterator[Record]:
+    return read_source(source.kind, source.root, problems, source.pictures, **source.options)
+
+
+def _of_split(
+    found: Iterator[Item], wanted: Callable[[PictureReference], bool], left_out: Counter[str]
+) -> Iterator[Item]:
+    for item in found:
+        if item.picture is None or wanted(item.picture):
+            yield item
+        else:
+            left_out["split"] += 1
+
+
+def picture_filter(split: Split) -> Callable[[PictureReference], bool]:
+    """Whether a picture may be used, by its id and the name of its file.
+
+    Raises:
+        InputError: a list that cannot be read.
+    """
+    only = _ids(split.only) if split.only else None
+    without = _ids(split.without) if split.without else frozenset()
+
+    def wanted(picture: PictureReference) -> bool:
+        names = {picture_id(name) for name in (picture.id, picture.file) if name}
+        if only is not None and not names & only:
+            return False
+        return not (names & without or (split.held_out and held_out(picture_id(picture.id))))
+
+    return wanted
+
+
+def held_out(name: str) -> bool:
+    """Whether a picture is of the third that is never trained on: by SHA-256 of its id.
+
+    >>> held_out("1"), held_out("3")
+    (True, False)
+    """
+    return int(hashlib.sha256(name.encode()).hexdigest(), 16) % 3 == 0
+
+
+def _ids(path: Path) -> frozenset[str]:
+    return frozenset(picture_id(name) for name in read_text(path).split())
+
+
+def annotation_files(root: Path) -> list[Path]:
+    """The annotation files below a folder, or the one file, by name; pictures are not among them.
+
+    Raises:
+        InputError: the place is not there.
+    """
+    if root.is_file():
+        return [root]
+    if not root.is_dir():
+        raise InputError(f"{root} does not exist; the recipe names it as a source's root")
+    return sorted(
+        Path(folder) / name
+        for folder, _, names in os.walk(root)
+        for name in names
+        if Path(name).suffix.lower() in _ANNOTATIONS
+    )
+
+
+def annotation_digest(root: Path) -> Result:
+    """How many annotation files there are, their bytes, and SHA-256 of their names and contents."""
+    state, count, total = hashlib.sha256(), 0, 0
+    for file in annotation_files(root):
+        count += 1
+        total += file.stat().st_size
+        state.update(f"{file.relative_to(root) if root.is_dir() else file.name}\n".encode())
+        with file.open("rb") as opened:
+            while piece := opened.read(_PIECE):
+                state.update(piece)
+    return {"files": count, "bytes": total, "sha256": state.hexdigest()}
+
+
+def annotation_stamp(root: Path) -> list[int]:
+    """What changes when the annotation files do, without reading them: count, bytes, latest change."""
+    stats = [file.stat() for file in annotation_files(root)]
+    return [
+        len(stats),
+        sum(one.st_size for one in stats),
+        max((one.st_mtime_ns for one in stats), default=0),
+    ]

@@ -1,0 +1,1 @@
+"""Boxes for text that has none, from an open-vocabulary detector."""

@@ -1,0 +1,44 @@
+from openferret.data.endpoints.calling import Caller, Kept
+from openferret.data.endpoints.spending import Ledger
+from openferret.data.negatives.endpoint_analogies import EndpointAnalogies, read_analogies
+from openferret.data.negatives.mining import TableAnalogies
+from openferret.data.records import Caption, Phrase, Record
+from openferret.data.schema import PictureReference
+from openferret.data.templates.writers import make_settings, write_record
+from openferret.data.words.lexicon import load_lexicon
+from openferret.eval.transport import ChatServer
+from openferret.regions import Box
+
+from ..scripted import scripted
+
+TABLE = TableAnalogies(load_lexicon())
+CAPTION = Caption("A dog runs .", (Phrase("A dog", (0, 5), (Box(0, 0, 9, 9),), "animals", "1"),))
+RECORD = Record(PictureReference("1.jpg", 90, 90, "mine", "1"), captions=(CAPTION,))
+
+
+def model(url, **settings):
+    return EndpointAnalogies(Caller(ChatServer(url, "tiny", timeout=5), Ledger(), tries=1, **settings), TABLE)
+
+
+def test_what_a_model_names_is_checked_against_the_picture(tmp_path):
+    with scripted(lambda *_: "puppy\nanimal\nlama\n") as (url, log):
+        analogies = model(url, cache=Kept(tmp_path / "cache.jsonl", "request"))
+        asked = {
+            sample.turns[0].text
+            for seed in range(12)
+            for sample in write_record(RECORD, make_settings(seed, analogies=analogies), {"presence"})
+            if sample.negative
+        }
+    assert asked
+    assert all("lama" in text for text in asked)
+    assert len(log) == 1
+
+
+def test_without_a_reply_the_table_answers():
+    assert model("http://127.0.0.1:9/v1").of("a dog") == TABLE.of("a dog")
+    with scripted(lambda *_: "[]") as (url, _):
+        assert model(url).of("a dog") == TABLE.of("a dog")
+
+
+def test_replies_are_read_strictly():
+    assert read_analogies("* the red car\nred car\n<box:0>\n" + "long " * 40) == ["red car"]
