@@ -90,6 +90,8 @@ def main() -> None:
     options = parser.parse_args()
     figures = []
     for millions in options.millions:
+        if options.folder:
+            options.folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=options.folder) as name:
             figures.append(measure(Path(name), millions * 1e6 / FULL, options.workers))
         show(figures[-1])
@@ -199,10 +201,9 @@ def make_sources(folder: Path, scale: float) -> None:
     write_list(folder / "llava" / "llava_instruct_150k.json", dialogues)
     with (folder / "hashes.tsv").open("w") as file:
         file.writelines(f"{n}.jpg\t{chance.getrandbits(64):016x}\n" for n in range(1, pictures + 1))
-    lines = (f"{n + 10_000_000}\n" for n in range(EVALUATED))
-    (folder / "evaluation.txt").write_text(
-        "".join([f"{n}\n" for n in range(1, pictures, 1000)]) + "".join(lines)
-    )
+    (folder / "evaluation.txt").write_text("".join(f"{n}\n" for n in range(1, pictures, 1000)))
+    with (folder / "evaluation.tsv").open("w") as file:
+        file.writelines(f"{n + 10_000_000}\t{chance.getrandbits(64):016x}\n" for n in range(EVALUATED))
 
 
 def make_visual_genome(folder: Path, numbers: range, chance: random.Random) -> None:
@@ -339,7 +340,15 @@ def write_recipe(folder: Path, scale: float) -> Path:
             },
             "llava": {"kind": "llava_instruct", "root": str(folder / "llava"), "tasks": ["dialogue"]},
         },
-        "leaks": {"sets": {"evaluation": {"of": "visual_genome", "names": str(folder / "evaluation.txt")}}},
+        "leaks": {
+            "sets": {
+                "evaluation": {
+                    "of": "visual_genome",
+                    "names": str(folder / "evaluation.txt"),
+                    "hashes": str(folder / "evaluation.tsv"),
+                }
+            }
+        },
     }
     for source in content["sources"].values():
         source["hashes"] = str(folder / "hashes.tsv")

@@ -54,7 +54,8 @@ def picture_id(name: str) -> str:
     >>> picture_id("val2014/COCO_val2014_000000000042.jpg"), picture_id("000000000042.jpg")
     ('42', '42')
     """
-    stem = Path(name).name.rpartition(".")[0] or Path(name).name
+    file = name.rstrip("/").rpartition("/")[2]  # by hand: a build asks for the ids of millions
+    stem = file.rpartition(".")[0] or file
     last = stem.rpartition("_")[2] if stem.startswith("COCO_") else stem
     return (last.lstrip("0") or "0") if last.isdigit() else last
 

@@ -81,3 +81,20 @@ def test_hashes(tmp_path):
     (tmp_path / "h.tsv").write_text("a\tzz\n")
     with pytest.raises(InputError, match="line 1"):
         read_hashes(tmp_path / "h.tsv")
+
+
+def test_hashes_stand_for_the_pictures_of_an_evaluation_set(tmp_path):
+    (tmp_path / "looks.tsv").write_text("val/12.jpg\t00000000000000ff\n")
+    leaks = read_filter(Leaks((EvaluationSet("val", "flickr30k", hashes=tmp_path / "looks.tsv"),)))
+    assert leaks.find(picture(source="flickr30k", id="12"), None) == ("val", "id")
+    assert leaks.find(picture(), 0xFE) == ("val", "looks")
+    assert leaks.find(picture(), 0xFFFFFF00) is None
+
+
+@pytest.mark.parametrize(
+    "line", ["a\t1ffffffffffffffff", "a\t-ff", "a 00000000000000ff", "\t00000000000000ff"]
+)
+def test_a_line_that_is_no_hash_is_named(tmp_path, line):
+    (tmp_path / "looks.tsv").write_text(f"b\t00000000000000ff\n\n{line}\n")
+    with pytest.raises(InputError, match="line 3"):
+        read_hashes(tmp_path / "looks.tsv")

@@ -10,12 +10,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from openferret.data.building.near_hashes import NearHashes
 from openferret.data.building.recipe import Leaks
 from openferret.data.schema import PictureReference
 from openferret.errors import InputError
@@ -23,6 +25,7 @@ from openferret.eval.files import parse_json, read_pickle, read_text
 from openferret.eval.leaks import picture_id, read_pictures
 
 _COCO_NAME = re.compile(r"(?:COCO_(?:train|val|test)\d{4}_)?(\d{12})\.\w+")
+_HASH = re.compile(r"[0-9a-fA-F]{1,16}")
 _TEST_SPLITS = {"val", "test", "testA", "testB"}
 
 
@@ -52,12 +55,12 @@ class LeakFilter:
         for name in identities(picture):
             if name in self.ids:
                 return self.ids[name], "id"
-        if looks is not None and len(self.hashes):
-            distances = np.bitwise_count(self.hashes ^ np.uint64(looks))
-            nearest = int(distances.argmin())
-            if distances[nearest] <= self.near:
-                return self.names[nearest], "looks"
-        return None
+        place = None if looks is None else self._looks.nearest(looks)
+        return None if place is None else (self.names[place], "looks")
+
+    @cached_property
+    def _looks(self) -> NearHashes:
+        return NearHashes(self.hashes, self.near)
 
 
 def identities(picture: PictureReference) -> list[str]:
@@ -96,6 +99,12 @@ def read_filter(leaks: Leaks) -> LeakFilter:
                 ids.setdefault(f"{one.of}:{picture_id(name)}", one.name)
             hashes += pictures.hashed.values()
             names += [one.name] * len(pictures.hashed)
+        if one.hashes is not None:
+            known = read_hashes(one.hashes)
+            for name in known:
+                ids.setdefault(f"{one.of}:{name}", one.name)
+            hashes += known.values()
+            names += [one.name] * len(known)
     return LeakFilter(ids, np.array(hashes, np.uint64), tuple(names), leaks.near)
 
 
@@ -161,10 +170,9 @@ def read_hashes(path: Path) -> dict[str, int]:
     """
     found = {}
     for number, line in enumerate(read_text(path).split("\n"), 1):
-        if line.strip():
-            name, _, digits = line.strip().rpartition("\t")
-            try:
-                found[picture_id(name)] = int(digits, 16)
-            except ValueError:
-                raise InputError(f"{path} line {number} is not `name<TAB>16 hexadecimal digits`") from None
+        name, _, digits = line.strip().rpartition("\t")
+        if name and _HASH.fullmatch(digits):
+            found[picture_id(name)] = int(digits, 16)
+        elif line.strip():
+            raise InputError(f"{path} line {number} is not `name<TAB>16 hexadecimal digits`")
     return found

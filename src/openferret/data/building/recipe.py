@@ -108,12 +108,14 @@ class EvaluationSet:
         of: where its pictures are from, as `coco` or `flickr30k`: ids are compared within one origin.
         names: files of ids or names: text, JSON, JSON lines or refs(*).p.
         pictures: a folder of its pictures, compared by name and by looks, or None.
+        hashes: a file of their perceptual hashes, `name<TAB>16 hexadecimal digits`, in the place of the pictures.
     """
 
     name: str
     of: str
     names: tuple[Path, ...] = ()
     pictures: Path | None = None
+    hashes: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -297,17 +299,17 @@ def _leaks(content: Content) -> Leaks:
 
 def _evaluation_set(name: str, entry: object) -> EvaluationSet:
     where = f"leaks.sets.{name}"
-    _check(isinstance(entry, Mapping), where, "a mapping with `of`, and `names` or `pictures`")
+    _check(isinstance(entry, Mapping), where, "a mapping with `of`, and `names`, `pictures` or `hashes`")
     content: Content = entry  # type: ignore[assignment]
     _keys(content, EvaluationSet, where, without={"name"})
     names = content.get("names") or []
     names = [names] if isinstance(names, str) else names
     _check(isinstance(names, list), f"{where}.names", "a file, or a list of files")
     pictures = _optional(content, "pictures", where, _path)
-    _check(bool(names) or pictures is not None, where, "given `names` or `pictures`")
-    return EvaluationSet(
-        name, _text(content, "of", where), tuple(_path(one, f"{where}.names") for one in names), pictures
-    )
+    hashes = _optional(content, "hashes", where, _path)
+    _check(bool(names) or bool(pictures or hashes), where, "given `names`, `pictures` or `hashes`")
+    paths = tuple(_path(one, f"{where}.names") for one in names)
+    return EvaluationSet(name, _text(content, "of", where), paths, pictures, hashes)
 
 
 def _keys(content: Content, kind: type, where: str, without: set[str] | None = None) -> None:

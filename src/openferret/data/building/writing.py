@@ -105,7 +105,7 @@ class _Desk:
     def __init__(self, writing: Writing, problems: ProblemLog) -> None:
         self._writing, self._problems = writing, problems
         self._filter = read_filter_file(writing.leaks)
-        self._hashes = read_hashes(writing.hashes) if writing.hashes else {}
+        self._hashes = _hashes(writing.hashes) if writing.hashes else {}
         self.samples: list[Sample] = []
         self.leaks: dict[str, Counter[str]] = {}
 
@@ -179,6 +179,11 @@ def _runs(outline: Outline | None, picture: PictureReference) -> RunLengths | No
         return outline_runs(outline, picture.width, picture.height)
     except InputError:  # it covers nothing: the box is used
         return None
+
+
+@lru_cache(maxsize=2)  # the sources of a recipe may share a file; it is read once in a process
+def _hashes(path: Path) -> Mapping[str, int]:
+    return read_hashes(path)
 
 
 @lru_cache(maxsize=2)
