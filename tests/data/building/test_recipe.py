@@ -68,7 +68,7 @@ def test_tasks_as_a_list_as_weights_and_in_full(write):
         (with_source(pictres="x"), "sources.a has no key 'pictres'; did you mean 'pictures'"),
         (with_source(tasks={"object": {"wieght": 1}}), "did you mean 'weight'"),
         (with_source(split={"holdout": True}), "did you mean 'held_out'"),
-        ({**SMALL, "leaks": {"sets": {"pope": {"of": "coco"}}}}, "`names` or `pictures`"),
+        ({**SMALL, "leaks": {"sets": {"pope": {"of": "coco"}}}}, "`names`, `pictures` or `hashes`"),
         ({**SMALL, "bad_records": "ignore"}, "one of skip, refuse"),
         ({**SMALL, "shard_size": 0}, "1 or more"),
         ({**SMALL, "seed": -1}, "seed"),
