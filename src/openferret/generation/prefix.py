@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from PIL import Image
 from torch import Tensor
-from transformers.cache_utils import Cache
 
 from openferret.errors import InputError
+from openferret.generation.engines import engine_of
 from openferret.model.modeling import FerretForConditionalGeneration
 from openferret.model.pictures import EncodedPictures
 from openferret.processing.processor import FerretProcessor
@@ -24,14 +24,14 @@ class PicturePrefix:
 
     Attributes:
         encoded: the picture's features.
-        past: the language model's cache, for one row.
+        past: the language model's cache, for one row; its engine's own.
         length: tokens in the cache.
         width: of the picture in pixels.
         height: of the picture in pixels.
     """
 
     encoded: EncodedPictures
-    past: Cache
+    past: Any
     length: int
     width: int
     height: int
@@ -64,16 +64,14 @@ def encode_prefix(
         )
     pixels = torch.from_numpy(processor.pixel_values([image])).to(model.device)
     encoded = model.model.encode_pictures(pixels)
-    input_ids = torch.tensor([ids], device=model.device)
-    output = model(input_ids=input_ids, encoded=encoded, use_cache=True, logits_to_keep=1)
-    return PicturePrefix(encoded, output.past_key_values, len(ids), *image.size)
+    embeddings = model.model.embed(torch.tensor([ids], device=model.device), encoded)[0]
+    return PicturePrefix(encoded, engine_of(model).start(embeddings), len(ids), *image.size)
 
 
 class Continuation:
     """Sequences that grow together from one picture's prefix; the prefix itself stays as it is.
 
-    Each step takes any number of tokens for each row. Shorter rows are padded on the left, and the padding is
-    masked for good, so that every row sees exactly what it would see alone.
+    Each step takes any number of tokens for each row, and every row sees exactly what it would see alone.
 
     Args:
         model: in evaluation mode.
@@ -93,9 +91,7 @@ class Continuation:
         self.processor = processor
         self.prefix = prefix
         self.lengths = [prefix.length] * rows
-        self._past = copy.deepcopy(prefix.past)
-        self._past.batch_repeat_interleave(rows)
-        self._mask = torch.ones(rows, prefix.length, dtype=torch.long, device=model.device)
+        self._growing = engine_of(model).go_on(prefix.past, rows)
 
     @property
     def room(self) -> int:
@@ -113,29 +109,15 @@ class Continuation:
         Returns:
             float32 [rows, V], logits after each row's last token.
         """
-        device, width = self._mask.device, max(len(row) for row in tokens)
-        ids = torch.tensor([[0] * (width - len(row)) + list(row) for row in tokens], device=device)
-        mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in tokens], device=device)
-        positions = torch.tensor(self.lengths, device=device)[:, None] + mask.cumsum(1) - 1
-        self._mask = torch.cat([self._mask, mask], dim=1)
-        output = self.model(
-            inputs_embeds=self.model.model.embed(ids, regions=self._vectors(regions)),
-            attention_mask=self._mask,
-            position_ids=positions * mask,
-            past_key_values=self._past,
-            use_cache=True,
-            logits_to_keep=1,
-        )
-        self._past = output.past_key_values
+        flat = torch.tensor([[token for row in tokens for token in row]], device=self.model.device)
+        vectors = self.model.model.embed(flat, regions=self._vectors(regions))[0]
+        logits = self._growing.append(vectors.split([len(row) for row in tokens]))
         self.lengths = [length + len(row) for length, row in zip(self.lengths, tokens, strict=True)]
-        logits: Tensor = output.logits[:, -1].float()
         return logits
 
     def keep(self, rows: Sequence[int]) -> None:
         """Drops all other rows."""
-        chosen = torch.tensor(list(rows), device=self._mask.device)
-        self._past.batch_select_indices(chosen)
-        self._mask = self._mask[chosen]
+        self._growing.keep(rows)
         self.lengths = [self.lengths[row] for row in rows]
 
     def _vectors(self, regions: Sequence[Region]) -> Tensor | None:
@@ -143,7 +125,7 @@ class Continuation:
             return None
         size = (self.prefix.width, self.prefix.height)
         geometry = self.processor.region_geometry(regions, [size] * len(regions))
-        device = self._mask.device
+        device = self.model.device
         return self.model.model.encode_regions(
             self.prefix.encoded,
             torch.from_numpy(geometry.points).to(device),

@@ -1,0 +1,191 @@
+"""The fast engine: embeddings of new tokens -> logits, through the compiled library."""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from openferret.generation.native.library import Cache, Layer, Matrix, Model, Row, library
+from openferret.generation.native.packing import BLOCK, Array, PackedWeights
+
+_ROOM = 32  # tokens that a cache grows by at least, a multiple of 16
+
+
+@dataclass
+class NativeCache:
+    """Keys [layers, heads, width, capacity] and values [layers, heads, capacity, width] of `length` tokens."""
+
+    keys: Array
+    values: Array
+    length: int = 0
+
+    def described(self) -> Cache:
+        """For the library."""
+        capacity = self.values.shape[2]
+        return Cache(self.keys.ctypes.data, self.values.ctypes.data, capacity, self.length)
+
+
+class NativeEngine:
+    """Runs packed weights on this machine's processor.
+
+    Args:
+        weights: of the language model; kept as they are, also mapped.
+        threads: that share the work; None for as many as PyTorch takes.
+
+    Raises:
+        NoLibraryError: the library cannot be had here.
+    """
+
+    name = "fast"
+    precision = "int8"
+
+    def __init__(self, weights: PackedWeights, threads: int | None = None) -> None:
+        self.shape = weights.shape
+        self._library = library()
+        self._weights = weights  # keeps the memory that the structures point into
+        self._layers = (Layer * self.shape.layers)(*map(self._layer, range(self.shape.layers)))
+        self._model = self._described()
+        self._crew = ctypes.c_void_p(self._library.openferret_gather(threads or torch.get_num_threads()))
+        self._lock = threading.Lock()  # a crew does one job at a time
+
+    def __del__(self) -> None:
+        if crew := getattr(self, "_crew", None):
+            self._library.openferret_dismiss(crew)
+
+    def start(self, embeddings: Tensor) -> NativeCache:
+        """Runs a text's beginning, float [L, H]; the result is shared by all that goes on from it."""
+        rows = NativeRows(self, self.new_cache(0), 1)
+        rows.run([embeddings], logits=False)
+        return rows.caches[0]
+
+    def go_on(self, prefix: NativeCache, rows: int) -> NativeRows:
+        """Rows that go on from a beginning, which stays as it is."""
+        return NativeRows(self, prefix, rows)
+
+    def new_cache(self, capacity: int) -> NativeCache:
+        """An empty cache with room for `capacity` tokens, a multiple of 16."""
+        shape = self.shape
+        keys = np.zeros((shape.layers, shape.key_heads, shape.head_width, capacity), np.float32)
+        values = np.zeros((shape.layers, shape.key_heads, capacity, shape.head_width), np.float32)
+        return NativeCache(keys, values)
+
+    def step(
+        self, rows: ctypes.Array[Row], embeddings: Array, places: Sequence[Array], chosen: Array
+    ) -> Array:
+        """One step for tokens of all rows; see `openferret_step` in llama.c.
+
+        Args:
+            rows: of the library.
+            embeddings: float32 [n, H].
+            places: int32 [n] each: row, place in the row's own cache, position.
+            chosen: int32 [m], the tokens whose logits are wanted.
+
+        Returns:
+            float32 [m, V].
+
+        Raises:
+            MemoryError: there is not enough.
+        """
+        logits = np.empty((len(chosen), self.shape.vocabulary), np.float32)
+        with self._lock:
+            failed = self._library.openferret_step(
+                *(self._crew, ctypes.byref(self._model), rows, len(embeddings), embeddings.ctypes.data),
+                *(one.ctypes.data for one in places),
+                *(len(chosen), chosen.ctypes.data, logits.ctypes.data),
+            )
+        if failed:
+            raise MemoryError("not enough memory for a step of the language model")
+        return logits
+
+    def _address(self, name: str) -> int:
+        return int(self._weights.arrays[name].ctypes.data)
+
+    def _matrix(self, name: str) -> Matrix:
+        blocks, groups, *_ = self._weights.arrays[f"{name}.data"].shape
+        return Matrix(self._address(f"{name}.data"), self._address(f"{name}.scales"), groups * 32, blocks)
+
+    def _layer(self, index: int) -> Layer:
+        name = f"layers.{index}"
+        norms = (self._address(f"{name}.{one}") for one in ("attention_norm", "feed_norm"))
+        parts = ("query_key_value", "output", "gate_up", "down")
+        return Layer(*norms, *(self._matrix(f"{name}.{one}") for one in parts))
+
+    def _described(self) -> Model:
+        shape = self.shape
+        sizes = (
+            shape.hidden,
+            shape.intermediate,
+            shape.heads,
+            shape.key_heads,
+            shape.head_width,
+            shape.layers,
+        )
+        return Model(
+            *sizes,
+            shape.vocabulary,
+            shape.epsilon,
+            self._address("frequencies"),
+            self._address("final_norm"),
+            self._matrix("head"),
+            self._layers,
+        )
+
+
+class NativeRows:
+    """Sequences that grow together behind one prefix, each in a cache of its own; the prefix is not copied.
+
+    Args:
+        engine: that runs them.
+        prefix: shared by all.
+        rows: how many.
+    """
+
+    def __init__(self, engine: NativeEngine, prefix: NativeCache, rows: int) -> None:
+        self.engine = engine
+        self.prefix = prefix
+        self.caches = [engine.new_cache(0) for _ in range(rows)]
+
+    def append(self, embeddings: Sequence[Tensor]) -> Tensor:
+        """Adds tokens, float [n, H] for each row, n >= 1; returns the logits after each row's last, [rows, V]."""
+        return torch.from_numpy(self.run(embeddings))
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Drops all other rows."""
+        self.caches = [self.caches[row] for row in rows]
+
+    def run(self, embeddings: Sequence[Tensor], logits: bool = True) -> Array:
+        """As `append`, in NumPy, and without logits where none are wanted."""
+        counts = [len(one) for one in embeddings]
+        self._make_room(counts)
+        prefix = self.prefix.described()
+        rows = (Row * len(counts))(*(Row(prefix, cache.described()) for cache in self.caches))
+        row = np.repeat(np.arange(len(counts), dtype=np.int32), counts)
+        held = [cache.length for cache in self.caches]
+        steps = zip(held, counts, strict=True)
+        place = np.concatenate([np.arange(start, start + more, dtype=np.int32) for start, more in steps])
+        position = place + np.int32(self.prefix.length)
+        last = (np.cumsum(counts) - 1).astype(np.int32)
+        chosen = last if logits else last[:0]
+        vectors = np.ascontiguousarray(torch.cat(list(embeddings)).float().numpy())
+        result = self.engine.step(rows, vectors, (row, place, position), chosen)
+        for cache, more in zip(self.caches, counts, strict=True):
+            cache.length += more
+        return result
+
+    def _make_room(self, counts: Sequence[int]) -> None:
+        for index, (cache, more) in enumerate(zip(self.caches, counts, strict=True)):
+            needed = cache.length + more
+            capacity = cache.values.shape[2]
+            if needed <= capacity:
+                continue
+            grown = self.engine.new_cache(-(-max(needed + _ROOM, 2 * capacity) // BLOCK) * BLOCK)
+            grown.keys[..., :capacity] = cache.keys
+            grown.values[:, :, :capacity] = cache.values
+            grown.length = cache.length
+            self.caches[index] = grown

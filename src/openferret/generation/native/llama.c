@@ -1,0 +1,301 @@
+/* A LLaMA-like language model: embeddings of new tokens -> logits, for several sequences at once.
+ *
+ * Every sequence ("row") reads a prefix that it shares with others and writes behind it into a cache of its own.
+ * New tokens of all rows stand one after the other, without padding.
+ */
+#include "crew.h"
+#include "kernels.h"
+
+typedef struct {
+    const float *attention_norm, *feed_norm;
+    Matrix query_key_value, output, gate_up, down; /* gate and up take turns: a block of one, a block of the other */
+} Layer;
+
+typedef struct {
+    int32_t hidden, intermediate, heads, key_heads, head_width, layers, vocabulary; /* hidden = heads * head_width */
+    float epsilon;
+    const float *frequencies; /* [head_width / 2], of the rotary embedding */
+    const float *final_norm;
+    Matrix head;
+    const Layer *layer;
+} Model;
+
+/* Keys [layers][key_heads][head_width][capacity] and values [layers][key_heads][capacity][head_width]. */
+typedef struct {
+    float *keys, *values;
+    int32_t capacity, length;
+} Cache;
+
+typedef struct {
+    Cache prefix, own;
+} Row;
+
+typedef struct {
+    const Model *model;
+    const Row *rows;
+    const int32_t *row, *place; /* of each token: its row, and its place in that row's own cache */
+    int n, layer, outputs, per_piece;
+    const int32_t *chosen; /* tokens whose logits are wanted */
+    float *x, *normed, *projected, *mixed, *logits;
+    float *cosines, *sines; /* [n][head_width / 2] */
+    Quantised narrow, wide; /* activations of hidden and of intermediate width */
+    const float *norm;
+    const Matrix *matrix;
+    const Quantised *activations;
+    float *target;
+    int target_width, adds;
+} Step;
+
+static int least(int a, int b) { return a < b ? a : b; }
+
+static void normalise(void *context, int piece) {
+    Step *s = context;
+    const Model *m = s->model;
+    for (int t = piece * 8; t < least(s->n, piece * 8 + 8); t++) {
+        float *out = s->normed + (size_t)t * m->hidden;
+        rms_norm(s->x + (size_t)t * m->hidden, s->norm, m->hidden, m->epsilon, out);
+        quantise(out, &s->narrow, t);
+    }
+}
+
+static void quantise_mixed(void *context, int piece) {
+    Step *s = context;
+    int width = s->model->hidden;
+    for (int t = piece * 8; t < least(s->n, piece * 8 + 8); t++) quantise(s->mixed + (size_t)t * width, &s->narrow, t);
+}
+
+/* target [n][target_width] = (or, if it adds, +=) matrix x activations, for `per_piece` blocks. */
+static void project(void *context, int piece) {
+    Step *s = context;
+    float out[TILE][BLOCK];
+    for (int block = piece * s->per_piece; block < least(s->matrix->blocks, (piece + 1) * s->per_piece); block++)
+        for (int t = 0; t < s->n; t += TILE) {
+            int count = least(TILE, s->n - t);
+            multiply(s->matrix, block, s->activations, t, count, out);
+            for (int i = 0; i < count; i++) {
+                vec *place = (vec *)(s->target + (size_t)(t + i) * s->target_width + block * BLOCK);
+                if (s->adds) *place += *(vec *)out[i];
+                else *place = *(vec *)out[i];
+            }
+        }
+}
+
+/* silu(gate) * up, quantised at once: two blocks of each are a group of the next product's inputs. */
+static void feed(void *context, int piece) {
+    Step *s = context;
+    const Matrix *m = &s->model->layer[s->layer].gate_up;
+    float gate[TILE][BLOCK], up[TILE][BLOCK], group[TILE][GROUP];
+    for (int t = 0; t < s->n; t += TILE) {
+        int count = least(TILE, s->n - t);
+        for (int half = 0; half < 2; half++) {
+            multiply(m, piece * 4 + half * 2, &s->narrow, t, count, gate);
+            multiply(m, piece * 4 + half * 2 + 1, &s->narrow, t, count, up);
+            for (int i = 0; i < count; i++) {
+                vec g = *(vec *)gate[i];
+                *(vec *)(group[i] + half * BLOCK) = g / (exponential(-g) + 1.0f) * *(vec *)up[i];
+            }
+        }
+        for (int i = 0; i < count; i++) quantise_group(group[i], &s->wide, t + i, piece);
+    }
+}
+
+/* Turns queries and keys by their position, and puts keys and values into the rows' caches. */
+static void place_tokens(void *context, int piece) {
+    Step *s = context;
+    const Model *m = s->model;
+    int width = m->head_width, half = width / 2, all = (m->heads + 2 * m->key_heads) * width;
+    for (int t = piece * 8; t < least(s->n, piece * 8 + 8); t++) {
+        float *base = s->projected + (size_t)t * all;
+        const float *cosine = s->cosines + (size_t)t * half, *sine = s->sines + (size_t)t * half;
+        for (int head = 0; head < m->heads + m->key_heads; head++) {
+            float *first = base + head * width, *second = first + half;
+            for (int d = 0; d < half; d++) {
+                float a = first[d], b = second[d];
+                first[d] = a * cosine[d] - b * sine[d];
+                second[d] = b * cosine[d] + a * sine[d];
+            }
+        }
+        const Cache *own = &s->rows[s->row[t]].own;
+        int place = s->place[t];
+        for (int head = 0; head < m->key_heads; head++) {
+            size_t start = ((size_t)s->layer * m->key_heads + head) * width * own->capacity;
+            const float *key = base + (m->heads + head) * width, *value = key + m->key_heads * width;
+            for (int d = 0; d < width; d++) own->keys[start + (size_t)d * own->capacity + place] = key[d];
+            memcpy(own->values + start + (size_t)place * width, value, width * sizeof *value);
+        }
+    }
+}
+
+/* Scores of one query against `count` keys; room for the next multiple of 16. */
+static void score(const float *query, int width, const float *keys, int capacity, int count, float factor, float *out) {
+    for (int i = 0; i < count; i += 16) {
+        vec sum = {0};
+        for (int d = 0; d < width; d++) sum += query[d] * *(const vec *)(keys + (size_t)d * capacity + i);
+        *(vec *)(out + i) = sum * factor;
+    }
+}
+
+static void attend(void *context, int piece) {
+    Step *s = context;
+    const Model *m = s->model;
+    int width = m->head_width, shared = m->heads / m->key_heads, t = piece / m->key_heads, head = piece % m->key_heads;
+    const Row *row = &s->rows[s->row[t]];
+    int before = row->prefix.length, behind = s->place[t] + 1;
+    int behind_start = (before + 15) / 16 * 16, room = behind_start + (behind + 15) / 16 * 16;
+    size_t part = (size_t)s->layer * m->key_heads + head;
+    const float *prefix_keys = row->prefix.keys + part * width * row->prefix.capacity;
+    const float *prefix_values = row->prefix.values + part * width * row->prefix.capacity;
+    const float *own_keys = row->own.keys + part * width * row->own.capacity;
+    const float *own_values = row->own.values + part * width * row->own.capacity;
+    float factor = 1.0f / sqrtf((float)width), weights[room];
+    for (int of = 0; of < shared; of++) {
+        int query_head = head * shared + of;
+        const float *query = s->projected + (size_t)t * (m->heads + 2 * m->key_heads) * width + query_head * width;
+        score(query, width, prefix_keys, row->prefix.capacity, before, factor, weights);
+        score(query, width, own_keys, row->own.capacity, behind, factor, weights + behind_start);
+        for (int i = before; i < behind_start; i++) weights[i] = -INFINITY;
+        for (int i = behind_start + behind; i < room; i++) weights[i] = -INFINITY;
+        float most = -INFINITY;
+        for (int i = 0; i < room; i++) most = weights[i] > most ? weights[i] : most;
+        vec sum = {0};
+        for (int i = 0; i < room; i += 16) {
+            vec e = exponential(*(vec *)(weights + i) - most);
+            *(vec *)(weights + i) = e;
+            sum += e;
+        }
+        float *out = s->mixed + (size_t)t * m->hidden + query_head * width, inverse = 1.0f / total(sum);
+        for (int d = 0; d < width; d += 16) {
+            vec mixed = {0};
+            for (int i = 0; i < before; i++) mixed += weights[i] * *(const vec *)(prefix_values + (size_t)i * width + d);
+            for (int i = 0; i < behind; i++)
+                mixed += weights[behind_start + i] * *(const vec *)(own_values + (size_t)i * width + d);
+            *(vec *)(out + d) = mixed * inverse;
+        }
+    }
+}
+
+static void attend_token(void *context, int piece) {
+    int heads = ((Step *)context)->model->key_heads;
+    for (int head = 0; head < heads; head++) attend(context, piece * heads + head);
+}
+
+static void write_logits(void *context, int piece) {
+    Step *s = context;
+    const Matrix *head = &s->model->head;
+    float out[TILE][BLOCK];
+    for (int block = piece * s->per_piece; block < least(head->blocks, (piece + 1) * s->per_piece); block++)
+        for (int t = 0; t < s->outputs; t += TILE) {
+            int count = least(TILE, s->outputs - t), used = least(BLOCK, s->model->vocabulary - block * BLOCK);
+            multiply(head, block, &s->narrow, t, count, out);
+            for (int i = 0; i < count; i++)
+                memcpy(s->logits + (size_t)(t + i) * s->model->vocabulary + block * BLOCK, out[i], used * sizeof(float));
+        }
+}
+
+static void share_norm(Crew *crew, Step *s, const float *weight) {
+    s->norm = weight;
+    share(crew, (s->n + 7) / 8, normalise, s);
+}
+
+static void share_product(
+    Crew *crew, Step *s, const Matrix *matrix, const Quantised *activations, float *target, int adds
+) {
+    s->matrix = matrix;
+    s->activations = activations;
+    s->target = target;
+    s->target_width = matrix->blocks * BLOCK;
+    s->adds = adds;
+    s->per_piece = s->n < 4 ? 4 : 1;
+    share(crew, (matrix->blocks + s->per_piece - 1) / s->per_piece, project, s);
+}
+
+static int make_quantised(Quantised *q, int n, int inputs) {
+    q->inputs = inputs;
+    q->values = malloc((size_t)n * inputs);
+    q->scales = malloc((size_t)n * (inputs / GROUP) * sizeof(float));
+    q->corrections = malloc((size_t)n * (inputs / GROUP) * sizeof(int32_t));
+    return q->values && q->scales && q->corrections;
+}
+
+static void free_quantised(Quantised *q) {
+    free(q->values);
+    free(q->scales);
+    free(q->corrections);
+}
+
+Crew *openferret_gather(int threads) { return gather(threads); }
+
+void openferret_dismiss(Crew *crew) { dismiss(crew); }
+
+int openferret_vnni(void) { return HAS_VNNI; }
+
+size_t openferret_sizes(int which) {
+    size_t sizes[] = {sizeof(Matrix), sizeof(Layer), sizeof(Model), sizeof(Cache), sizeof(Row)};
+    return sizes[which];
+}
+
+/* Adds n tokens to their rows; 0, or 1 where memory is short.
+ *
+ * embeddings [n][hidden]; row [n]; place [n] in the row's own cache, which has room; position [n], which the
+ * rotary embedding turns by; chosen [outputs], the tokens whose logits [outputs][vocabulary] are written.
+ */
+int openferret_step(
+    Crew *crew, const Model *model, const Row *rows, int n, const float *embeddings, const int32_t *row,
+    const int32_t *place, const int32_t *position, int outputs, const int32_t *chosen, float *logits
+) {
+    int hidden = model->hidden, width = model->head_width, half = width / 2;
+    int all = (model->heads + 2 * model->key_heads) * width, most = n > outputs ? n : outputs;
+    Step s = {.model = model, .rows = rows, .row = row, .place = place, .n = n};
+    s.outputs = outputs;
+    s.chosen = chosen;
+    s.logits = logits;
+    s.x = malloc((size_t)n * hidden * sizeof(float));
+    s.normed = malloc((size_t)most * hidden * sizeof(float));
+    s.projected = malloc((size_t)n * all * sizeof(float));
+    s.mixed = malloc((size_t)n * hidden * sizeof(float));
+    s.cosines = malloc((size_t)n * half * sizeof(float));
+    s.sines = malloc((size_t)n * half * sizeof(float));
+    int fits = make_quantised(&s.narrow, most, hidden) & make_quantised(&s.wide, n, model->intermediate);
+    fits = fits && s.x && s.normed && s.projected && s.mixed && s.cosines && s.sines;
+    if (fits) {
+        memcpy(s.x, embeddings, (size_t)n * hidden * sizeof(float));
+        for (int t = 0; t < n; t++)
+            for (int d = 0; d < half; d++) {
+                float angle = (float)position[t] * model->frequencies[d];
+                s.cosines[(size_t)t * half + d] = cosf(angle);
+                s.sines[(size_t)t * half + d] = sinf(angle);
+            }
+        int eighths = (n + 7) / 8;
+        wake(crew);
+        for (s.layer = 0; s.layer < model->layers; s.layer++) {
+            const Layer *layer = &model->layer[s.layer];
+            share_norm(crew, &s, layer->attention_norm);
+            share_product(crew, &s, &layer->query_key_value, &s.narrow, s.projected, 0);
+            share(crew, eighths, place_tokens, &s);
+            if (n < 4) share(crew, n * model->key_heads, attend, &s);
+            else share(crew, n, attend_token, &s);
+            share(crew, eighths, quantise_mixed, &s);
+            share_product(crew, &s, &layer->output, &s.narrow, s.x, 1);
+            share_norm(crew, &s, layer->feed_norm);
+            share(crew, model->intermediate / GROUP, feed, &s);
+            share_product(crew, &s, &layer->down, &s.wide, s.x, 1);
+        }
+        for (int i = 0; i < outputs; i++) {
+            float *out = s.normed + (size_t)i * hidden;
+            rms_norm(s.x + (size_t)chosen[i] * hidden, model->final_norm, hidden, model->epsilon, out);
+            quantise(out, &s.narrow, i);
+        }
+        s.per_piece = 32;
+        if (outputs) share(crew, (model->head.blocks + 31) / 32, write_logits, &s);
+        let_sleep(crew);
+    }
+    free(s.x);
+    free(s.normed);
+    free(s.projected);
+    free(s.mixed);
+    free(s.cosines);
+    free(s.sines);
+    free_quantised(&s.narrow);
+    free_quantised(&s.wide);
+    return !fits;
+}

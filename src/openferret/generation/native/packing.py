@@ -1,0 +1,215 @@
+"""A language model's weights, rounded to eight bits and laid out as kernels.h reads them, in one file.
+
+The file begins with a line of JSON (where each array lies) and is opened by memory-mapping: what a process does
+not touch it does not load, and several processes share it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array: TypeAlias = NDArray[Any]
+
+BLOCK = 16
+GROUP = 32
+VERSION = 1
+_ALIGNMENT = 64  # bytes: a cache line, so that no vector is read from two
+_LONGEST_HEADER = 1 << 20
+
+
+@dataclass(frozen=True)
+class LlamaShape:
+    """Sizes of a LLaMA-like language model.
+
+    Attributes:
+        hidden: width of embeddings.
+        intermediate: width between the two products of a feed-forward layer.
+        heads: of queries.
+        key_heads: of keys and values.
+        head_width: of each.
+        layers: how many.
+        vocabulary: rows of the head.
+        epsilon: of the norms.
+        rope_theta: base of the rotary embedding's wavelengths.
+    """
+
+    hidden: int
+    intermediate: int
+    heads: int
+    key_heads: int
+    head_width: int
+    layers: int
+    vocabulary: int
+    epsilon: float
+    rope_theta: float
+
+
+def why_not(config: Any) -> str | None:
+    """Why a language model's configuration is not one that the fast engine knows; None if it is.
+
+    Args:
+        config: of `transformers`.
+    """
+    rope = getattr(config, "rope_parameters", None) or {}
+    heads, width = config.num_attention_heads, getattr(config, "head_dim", None)
+    width = width or config.hidden_size // heads
+    checks = (
+        (config.model_type == "llama", f"it is a {config.model_type}, not a LLaMA"),
+        (config.hidden_act == "silu", f"its activation is {config.hidden_act}"),
+        (not config.attention_bias and not config.mlp_bias, "its layers have biases"),
+        (rope.get("rope_type", "default") == "default", "its rotary embedding is scaled"),
+        (heads * width == config.hidden_size, "its heads are not as wide as its embeddings"),
+        (width % 16 == 0, f"its heads are {width} wide, no multiple of 16"),
+        (heads % config.num_key_value_heads == 0, "its query heads do not share keys evenly"),
+        (
+            config.hidden_size % GROUP == 0 and config.intermediate_size % GROUP == 0,
+            "its widths are no multiples of 32",
+        ),
+    )
+    return next((reason for holds, reason in checks if not holds), None)
+
+
+def shape_of(config: Any) -> LlamaShape:
+    """Sizes, from a configuration for which `why_not` is None."""
+    heads = config.num_attention_heads
+    rope = getattr(config, "rope_parameters", None) or {}
+    return LlamaShape(
+        config.hidden_size,
+        config.intermediate_size,
+        heads,
+        config.num_key_value_heads,
+        getattr(config, "head_dim", None) or config.hidden_size // heads,
+        config.num_hidden_layers,
+        config.vocab_size,
+        config.rms_norm_eps,
+        rope.get("rope_theta", 10_000.0),
+    )
+
+
+def pack_matrix(weight: Array) -> tuple[Array, Array]:
+    """A weight matrix [N, K] -> bytes [blocks, K / 32, 8, 16, 4] and float16 scales [blocks, K / 32, 16].
+
+    N is filled up to a multiple of 16 with zeros. Each group of 32 inputs of an output has its own scale, its largest
+    weight / 127; a byte is a weight in units of its scale, + 128.
+
+    Example:
+        >>> data, scales = pack_matrix(np.ones((16, 32), np.float32))
+        >>> data.shape, int(data.max()), float(scales[0, 0, 0] * 127)
+        ((1, 1, 8, 16, 4), 255, 1.0)
+    """
+    outputs, inputs = weight.shape
+    blocks, groups = -(-outputs // BLOCK), inputs // GROUP
+    padded = np.zeros((blocks * BLOCK, inputs), np.float32)
+    padded[:outputs] = weight
+    parts = padded.reshape(blocks, BLOCK, groups, GROUP)
+    scales = (np.abs(parts).max(-1) / 127).astype(np.float16)
+    divisor = np.where(scales > 0, scales.astype(np.float32), 1)[..., None]
+    rounded = np.rint(parts / divisor).clip(-127, 127) + 128
+    data = rounded.astype(np.uint8).reshape(blocks, BLOCK, groups, GROUP // 4, 4).transpose(0, 2, 3, 1, 4)
+    return np.ascontiguousarray(data), np.ascontiguousarray(scales.transpose(0, 2, 1))
+
+
+def interleave(gate: Array, up: Array) -> Array:
+    """Rows of two matrices of one shape, 16 of the first and 16 of the second in turns."""
+    parts = [one.reshape(-1, 1, BLOCK, one.shape[1]) for one in (gate, up)]
+    return np.concatenate(parts, axis=1).reshape(-1, gate.shape[1])
+
+
+def packed_arrays(shape: LlamaShape, tensor: Callable[[str], Array]) -> Iterator[tuple[str, Array]]:
+    """Every array of the file by its name, one at a time.
+
+    Args:
+        shape: of the model.
+        tensor: gives a weight by its name in `LlamaModel`, or "lm_head.weight".
+    """
+
+    def floats(name: str) -> Array:
+        return np.ascontiguousarray(tensor(name), np.float32)
+
+    def matrix(name: str, weight: Array) -> Iterator[tuple[str, Array]]:
+        data, scales = pack_matrix(weight)
+        yield f"{name}.data", data
+        yield f"{name}.scales", scales
+
+    half = np.arange(0, shape.head_width, 2, dtype=np.float32) / np.float32(shape.head_width)
+    yield "frequencies", (1 / np.float32(shape.rope_theta) ** half).astype(np.float32)
+    for index in range(shape.layers):
+        layer = f"layers.{index}"
+        attention, feed = f"{layer}.self_attn", f"{layer}.mlp"
+        yield f"{layer}.attention_norm", floats(f"{layer}.input_layernorm.weight")
+        yield f"{layer}.feed_norm", floats(f"{layer}.post_attention_layernorm.weight")
+        joined = [floats(f"{attention}.{one}_proj.weight") for one in "qkv"]
+        yield from matrix(f"{layer}.query_key_value", np.concatenate(joined))
+        yield from matrix(f"{layer}.output", floats(f"{attention}.o_proj.weight"))
+        pair = interleave(floats(f"{feed}.gate_proj.weight"), floats(f"{feed}.up_proj.weight"))
+        yield from matrix(f"{layer}.gate_up", pair)
+        yield from matrix(f"{layer}.down", floats(f"{feed}.down_proj.weight"))
+    yield "final_norm", floats("norm.weight")
+    yield from matrix("head", floats("lm_head.weight"))
+
+
+@dataclass(frozen=True)
+class PackedWeights:
+    """A language model in eight bits.
+
+    Attributes:
+        shape: its sizes.
+        arrays: by the names of `packed_arrays`, in memory or in a mapped file.
+    """
+
+    shape: LlamaShape
+    arrays: dict[str, Array]
+
+
+def write_packed(path: Path, weights: PackedWeights) -> None:
+    """Writes the file, whole or not at all.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    places, offset = {}, 0
+    for name, array in weights.arrays.items():
+        places[name] = {"dtype": array.dtype.str, "shape": array.shape, "offset": offset}
+        offset += -(-array.nbytes // _ALIGNMENT) * _ALIGNMENT
+    header = json.dumps(
+        {"version": VERSION, "shape": asdict(weights.shape), "bytes": offset, "arrays": places}
+    )
+    length = -(-(len(header) + 1) // _ALIGNMENT) * _ALIGNMENT
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".part")
+    with partial.open("wb") as file:
+        file.write(header.encode().ljust(length - 1) + b"\n")
+        for name, array in weights.arrays.items():
+            file.seek(length + places[name]["offset"])
+            file.write(np.ascontiguousarray(array).data)
+        file.truncate(length + offset)
+    partial.replace(path)
+
+
+def read_packed(path: Path) -> PackedWeights:
+    """Opens a file of `write_packed`, memory-mapped.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is damaged, or of another version.
+    """
+    with path.open("rb") as file:
+        line = file.readline(_LONGEST_HEADER)
+    header = json.loads(line)
+    if header["version"] != VERSION or path.stat().st_size != len(line) + header["bytes"]:
+        raise ValueError(f"{path.name} is of another version, or cut off")
+    mapped = np.memmap(path, np.uint8, "r", offset=0)
+    arrays = {}
+    for name, place in header["arrays"].items():
+        start = len(line) + place["offset"]
+        dtype, sides = np.dtype(place["dtype"]), tuple(place["shape"])
+        size = int(np.prod(sides)) * dtype.itemsize
+        arrays[name] = mapped[start : start + size].view(dtype).reshape(sides)
+    return PackedWeights(LlamaShape(**header["shape"]), arrays)
