@@ -1,71 +1,41 @@
-"""The body of Ferret: a vision tower, a spatial-aware sampler and a language model (paper, section 3)."""
+"""The body of Ferret but for the language model: pictures, regions, words and boxes (paper, section 3).
+
+In PyTorch alone: `pretrained.py` makes a `transformers` model of it, and `openferret.light` opens one without.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import AutoModel, PreTrainedModel, initialization
-from transformers.modeling_outputs import BaseModelOutputWithPast
 
 from openferret.errors import InputError
-from openferret.model.configuration import FerretConfig
 from openferret.model.locator import Located, Locator, PhraseEncoder, Proposer, keep_distinct
 from openferret.model.namer import RegionNamer, pooled_features
 from openferret.model.pictures import BoxPattern, EncodedPictures, fill_placeholders, pool_grid
 from openferret.model.sampler import SpatialAwareSampler
-from openferret.model.vision import EfficientNetLiteConfig, EfficientNetLiteModel, fourier_features
+from openferret.model.trunk import fourier_features
+
+if TYPE_CHECKING:
+    from openferret.model.configuration import FerretConfig
 
 BOX_FOURIER_WIDTH = 32
 OBJECT_OVERLAP = 0.6
 FIRST_REGION_SCALE = 3.2  # length of a typical word embedding of SmolLM2, which region vectors stand among
 
 
-class FerretPreTrainedModel(PreTrainedModel):
-    """Loading, saving and initialisation."""
+class FerretBody(nn.Module):
+    """Everything that reads pictures and regions and finds phrases."""
 
-    config: FerretConfig
-    config_class = FerretConfig
-    base_model_prefix = "model"
-    main_input_name = "input_ids"
-    input_modalities = ("image", "text")
-    supports_gradient_checkpointing = True
-    _skip_keys_device_placement = ("past_key_values",)
-    # Multiplies its layers' matrices with each other, so they must lie on one device.
-    _no_split_modules = ("SpatialAwareSampler",)
-    _supports_flash_attn = True
-    _supports_sdpa = True
-    _supports_flex_attn = True
-    _supports_attention_backend = True
+    config: Any  # `FerretConfig`, or the same values without transformers
 
-    @torch.no_grad()
-    def _init_weights(self, module: nn.Module) -> None:
-        super()._init_weights(module)
-        # What transformers cannot know: bare parameters, unsaved buffers, a layer that starts at zero.
-        if isinstance(module, Locator | PhraseEncoder):
-            for parameter in module.parameters(recurse=False):
-                initialization.zeros_(parameter)
-        elif isinstance(module, BoxPattern):
-            for name, values in module.buffers_for(module.sizes).items():
-                initialization.copy_(module.get_buffer(name), values)
-        elif isinstance(module, FerretModel):
-            if module.region_scale is not None:
-                initialization.constant_(module.region_scale, FIRST_REGION_SCALE)
-            if module.object_position is not None:
-                initialization.zeros_(module.object_position.weight)
-                initialization.zeros_(module.object_position.bias)
-
-
-class FerretModel(FerretPreTrainedModel):
-    """Pictures, regions and words -> hidden states of the language model."""
-
-    def __init__(self, config: FerretConfig) -> None:
-        super().__init__(config)
+    def _build(self, config: FerretConfig, vision_tower: nn.Module) -> None:
+        """Makes every part but the language model."""
         vision, hidden = config.vision_config, config.text_config.hidden_size
-        self.vision_tower = AutoModel.from_config(vision)
+        self.vision_tower = vision_tower
         self.projector = nn.Linear(vision.hidden_size, hidden)
         self.sampler = SpatialAwareSampler(
             config.map_channels,
@@ -92,17 +62,10 @@ class FerretModel(FerretPreTrainedModel):
             self.proposer = Proposer(vision.hidden_size)
             self.object_pattern = BoxPattern(config.geometry)
             self.object_position = nn.Linear(4 * BOX_FOURIER_WIDTH, hidden)
-        self.language_model = AutoModel.from_config(config.text_config)
-        self.post_init()
 
     def get_input_embeddings(self) -> nn.Module:
         """The language model's word embeddings."""
-        table: nn.Module = self.language_model.get_input_embeddings()
-        return table
-
-    def set_input_embeddings(self, value: nn.Module) -> None:
-        """Replaces the language model's word embeddings."""
-        self.language_model.set_input_embeddings(value)
+        raise NotImplementedError
 
     def picture_maps(self, pixel_values: Tensor) -> tuple[Tensor, ...]:
         """Runs the vision tower.
@@ -250,52 +213,6 @@ class FerretModel(FerretPreTrainedModel):
         located: Located = self.locator(encoded.maps[-1], self.locator.phrase(words, mask), picture, merged)
         return located
 
-    def forward(
-        self,
-        input_ids: Tensor | None = None,
-        pixel_values: Tensor | None = None,
-        encoded: EncodedPictures | None = None,
-        region_points: Tensor | None = None,
-        region_anchors: Sequence[Tensor] | None = None,
-        region_neighbors: Sequence[Tensor] | None = None,
-        region_picture: Tensor | None = None,
-        inputs_embeds: Tensor | None = None,
-        **kwargs: Any,
-    ) -> BaseModelOutputWithPast:
-        """See `FerretForConditionalGeneration.forward`."""
-        if (input_ids is None) == (inputs_embeds is None):
-            raise InputError("The model takes either input_ids or inputs_embeds: give exactly one of them.")
-        if input_ids is not None:
-            if encoded is None and pixel_values is not None:
-                encoded = self.encode_pictures(pixel_values)
-            regions = None
-            if region_points is not None and len(region_points):
-                if (
-                    encoded is None
-                    or region_anchors is None
-                    or region_neighbors is None
-                    or region_picture is None
-                ):
-                    raise InputError(
-                        "Regions need pixel_values, region_anchors, region_neighbors and region_picture."
-                    )
-                regions = self.encode_regions(
-                    encoded, region_points, region_anchors, region_neighbors, region_picture
-                )
-            owner = None if regions is None else region_picture
-            inputs_embeds = self.embed(input_ids, encoded, regions, owner)
-            if self.training and regions is None:
-                inputs_embeds = inputs_embeds + self._unused_parameters().to(inputs_embeds.dtype)
-        output: BaseModelOutputWithPast = self.language_model(inputs_embeds=inputs_embeds, **kwargs)
-        return output
-
-    def _unused_parameters(self) -> Tensor:
-        """0, with a gradient: data-parallel training hangs if one process has no region and another has."""
-        modules = [one for one in (self.sampler, self.projector, self.namer) if one is not None]
-        scale = [] if self.region_scale is None else [self.region_scale]
-        total = sum(one.sum() for one in [*(p for m in modules for p in m.parameters()), *scale])
-        return 0 * torch.as_tensor(total)
-
 
 def _rows_of_pictures(places: Tensor, encoded: EncodedPictures) -> Tensor | None:
     """The row in which each picture begins; None for a compiled model, which cannot look at numbers."""
@@ -304,7 +221,3 @@ def _rows_of_pictures(places: Tensor, encoded: EncodedPictures) -> Tensor | None
     # A picture that goes on in the next row shows in the counts.
     first = places.flatten().nonzero()[:: encoded.tokens.shape[1], 0][: len(encoded)]
     return first // places.shape[1]
-
-
-AutoModel.register(EfficientNetLiteConfig, EfficientNetLiteModel, exist_ok=True)
-AutoModel.register(FerretConfig, FerretModel, exist_ok=True)

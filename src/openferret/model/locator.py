@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from openferret.model.vision import AttentionBlock, ConvolutionBlock, cell_centres
+from openferret.model.trunk import AttentionBlock, ConvolutionBlock, cell_centres
 
 SHARPNESS = 1.5
 """Factor of the place logits when boxes are averaged outside training: on dev, R@1 0.647 rather than 0.631."""

@@ -12,9 +12,9 @@ from transformers import AutoModelForImageTextToText, GenerationMixin
 from transformers.cache_utils import Cache
 from transformers.utils import ModelOutput
 
-from openferret.model.body import FerretModel, FerretPreTrainedModel
 from openferret.model.configuration import FerretConfig
 from openferret.model.pictures import EncodedPictures
+from openferret.model.pretrained import FerretModel, FerretPreTrainedModel
 
 __all__ = ["FerretForConditionalGeneration", "FerretModel", "FerretOutput", "FerretPreTrainedModel"]
 
