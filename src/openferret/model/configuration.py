@@ -11,8 +11,8 @@ from transformers import AutoConfig, PreTrainedConfig
 from transformers.configuration_utils import SubConfigSpec
 
 from openferret.errors import InputError
+from openferret.model.sizes import FerretSizes
 from openferret.model.vision import EfficientNetLiteConfig
-from openferret.processing.geometry import SamplerGeometry
 from openferret.prompts import LOCATION_BINS, SPECIAL_TOKENS
 
 _CLIP_L_336 = {
@@ -26,7 +26,7 @@ _CLIP_L_336 = {
 }
 
 
-class FerretConfig(PreTrainedConfig):
+class FerretConfig(FerretSizes, PreTrainedConfig):
     """Configuration of `FerretForConditionalGeneration`; the defaults are the paper's 7B model.
 
     Args:
@@ -118,32 +118,6 @@ class FerretConfig(PreTrainedConfig):
         self.instance_calibration = tuple(self.instance_calibration)
         self.presence_calibration = tuple(self.presence_calibration)
         self._check()
-
-    @property
-    def geometry(self) -> SamplerGeometry:
-        """Sizes that regions are prepared with; InputError if they do not fit together."""
-        return SamplerGeometry(
-            self.sampler_points, tuple(self.sampler_anchors), tuple(self.sampler_neighbors)
-        )
-
-    @property
-    def map_channels(self) -> tuple[int, ...]:
-        """Channels of each map that regions are read from."""
-        channels: tuple[int, ...] = getattr(
-            self.vision_config, "map_channels", (self.vision_config.hidden_size,)
-        )
-        return channels
-
-    @property
-    def map_side(self) -> int:
-        """Cells on a side of the tower's last map."""
-        return int(self.vision_config.image_size) // int(getattr(self.vision_config, "patch_size", 16))
-
-    @property
-    def picture_tokens(self) -> int:
-        """Picture tokens, object tokens not counted."""
-        side = self.grid_side or self.map_side
-        return side * side
 
     def _check(self) -> None:
         def require(holds: bool, message: str) -> None:
