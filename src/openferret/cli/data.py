@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from openferret.cli.data_models import dialogues, pseudo_ground
 from openferret.cli.terminal import printable
 from openferret.errors import InputError
 
@@ -21,6 +22,9 @@ app = typer.Typer(
     no_args_is_help=True,
     help="Build a GRIT, or training data of your own boxes, from a recipe; count, check and view it.",
 )
+
+app.command()(dialogues)
+app.command()(pseudo_ground)
 
 _Place = Annotated[Path, typer.Argument(metavar="DIR", help="A folder that `data build` has made.")]
 _SHOWN = 20

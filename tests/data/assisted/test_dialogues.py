@@ -7,8 +7,9 @@ from openferret.data.assisted.context import write_context
 from openferret.data.assisted.dialogues import Assistant, estimate_run, read_dialogues, write_dialogues
 from openferret.data.assisted.prompts import load_prompts
 from openferret.data.assisted.verification import Rejected, verify_dialogue
-from openferret.data.endpoints.calling import Caller, Kept
+from openferret.data.endpoints.calling import Caller
 from openferret.data.endpoints.spending import Ledger, Prices
+from openferret.data.files.kept import Kept
 from openferret.data.marks import grounded_phrases
 from openferret.data.records import AnnotatedObject, Caption, Record, RegionDescription, Relationship
 from openferret.data.schema import PictureReference

@@ -5,9 +5,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from openferret.data.endpoints.calling import Caller, Kept, StoppedError
+from openferret.data.endpoints.calling import Caller, StoppedError
 from openferret.data.endpoints.completions import CompletionError, request_completion
 from openferret.data.endpoints.spending import BudgetSpent, Ledger, Pace, Prices
+from openferret.data.files.kept import Kept
 from openferret.errors import InputError
 from openferret.eval.transport import ChatServer
 
@@ -102,22 +103,6 @@ def test_the_same_request_is_made_once(tmp_path):
             assert asking.ask(ASKED, temperature=0).text == "kept"
         assert asking.ask(ASKED, temperature=1).text == "kept"
     assert len(log) == 2
-
-
-def test_a_half_written_line_is_dropped(tmp_path):
-    path = tmp_path / "lines.jsonl"
-    path.write_text('{"id": "a", "n": 1}\n{"id": "b", "n')
-    kept = Kept(path, "id")
-    assert ("a" in kept, "b" in kept) == (True, False)
-    kept.put({"id": "b", "n": 2})
-    assert [entry["n"] for entry in Kept(path, "id", in_memory=False)] == [1, 2]
-
-
-def test_another_file_is_refused(tmp_path):
-    path = tmp_path / "lines.jsonl"
-    path.write_text('{"name": "a"}\n')
-    with pytest.raises(InputError, match="line 1"):
-        Kept(path, "id")
 
 
 def test_nothing_is_overspent_by_many_threads():

@@ -1,5 +1,6 @@
-from openferret.data.endpoints.calling import Caller, Kept
+from openferret.data.endpoints.calling import Caller
 from openferret.data.endpoints.spending import Ledger
+from openferret.data.files.kept import Kept
 from openferret.data.negatives.endpoint_analogies import EndpointAnalogies, read_analogies
 from openferret.data.negatives.mining import TableAnalogies
 from openferret.data.records import Caption, Phrase, Record

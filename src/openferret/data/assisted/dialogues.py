@@ -19,18 +19,19 @@ from typing import Any
 from openferret.data.assisted.context import Context, write_context
 from openferret.data.assisted.prompts import Prompts
 from openferret.data.assisted.verification import Rejected, Verified, verify_dialogue
-from openferret.data.endpoints.calling import Caller, Kept
+from openferret.data.endpoints.calling import Caller
 from openferret.data.endpoints.completions import Completion, CompletionError, Messages, estimate_tokens
 from openferret.data.endpoints.spending import BudgetSpent, Prices
-from openferret.data.files.atomic import write_json
+from openferret.data.files.kept import Kept
+from openferret.data.files.run_folder import check_run, run_folder
 from openferret.data.records import Record
 from openferret.data.schema import Sample
 from openferret.data.templates.drafts import Draft, chance_of
 from openferret.data.words.lexicon import Lexicon, load_lexicon
 from openferret.errors import InputError
-from openferret.eval.files import read_json
 
 MOST_TOKENS = 1200
+_DIALOGUES = "dialogues.jsonl"
 TASKS: Mapping[str, str] = {"conversation": "dialogue", "reasoning": "reasoning", "detail": "detail"}
 _TYPICAL_TOKENS = 320  # of a dialogue; assumed where nothing has been asked yet
 _FAILURES = 20  # in a row: the server is not coming back
@@ -108,19 +109,29 @@ class Estimate:
     cost: float
 
 
-def estimate_run(records: Iterable[Record], assistant: Assistant, typical: int = _TYPICAL_TOKENS) -> Estimate:
+def estimate_run(
+    records: Iterable[Record],
+    assistant: Assistant,
+    folder: Path | None = None,
+    typical: int = _TYPICAL_TOKENS,
+) -> Estimate:
     """A dry run: nothing is asked.
 
     Args:
         records: as for `write_dialogues`.
         assistant: its servers are not contacted.
+        folder: of the run, if some of it may be done already; what is done is not counted.
         typical: tokens of a dialogue.
+
+    Raises:
+        InputError: the folder's `dialogues.jsonl` is damaged.
     """
+    done = Kept(folder / _DIALOGUES, "id", in_memory=False) if folder is not None else ()
     dialogues = 0
     told: list[tuple[Prices, int]] = []
     for record in records:
         context = write_context(record, assistant.lexicon)
-        if context is None:
+        if context is None or _draft(record, assistant).id in done:
             continue
         kind = assistant.kind_of(record)
         dialogues += 1
@@ -155,8 +166,30 @@ def write_dialogues(
     """
     if workers < 1:
         raise InputError(f"workers must be at least 1, not {workers}")
-    _check_folder(folder, assistant)
-    kept = Kept(folder / "dialogues.jsonl", "id", in_memory=False)
+    with run_folder(folder, {"generator": assistant.generator, "seed": assistant.seed}):
+        return _write_all(records, folder, assistant, workers, on_done)
+
+
+def read_dialogues(folder: Path) -> Iterator[Sample]:
+    """The samples of a run that were accepted, by id: the same order however many workers there were.
+
+    Raises:
+        InputError: there is no run in the folder, or it is damaged.
+    """
+    check_run(folder)
+    for entry in Kept(folder / _DIALOGUES, "id", in_memory=False).by_name():
+        if entry.get("status") == "accepted":
+            yield Sample.from_dict(entry["sample"])
+
+
+def _write_all(
+    records: Iterable[Record],
+    folder: Path,
+    assistant: Assistant,
+    workers: int,
+    on_done: Callable[[Summary], None] | None,
+) -> Summary:
+    kept = Kept(folder / _DIALOGUES, "id", in_memory=False)
     summary, in_a_row = Summary(), 0
     pool = ThreadPoolExecutor(workers, thread_name_prefix="dialogue")
     running: set[Future[dict[str, Any]]] = set()
@@ -180,20 +213,6 @@ def write_dialogues(
         _stop_event(assistant).set()
         pool.shutdown(wait=True, cancel_futures=True)
         _stop_event(assistant).clear()
-
-
-def read_dialogues(folder: Path) -> Iterator[Sample]:
-    """The samples of a run that were accepted, by id: the same order however many workers there were.
-
-    Raises:
-        InputError: there is no run in the folder, or it is damaged.
-    """
-    path = folder / "dialogues.jsonl"
-    if not path.is_file():
-        raise InputError(f"{folder} holds no dialogues.jsonl; write dialogues there first")
-    accepted = [entry for entry in Kept(path, "id", in_memory=False) if entry.get("status") == "accepted"]
-    for entry in sorted(accepted, key=lambda entry: str(entry["id"])):
-        yield Sample.from_dict(entry["sample"])
 
 
 def _to_do(
@@ -285,19 +304,6 @@ def _settle(future: Future[dict[str, Any]], kept: Kept, summary: Summary, failur
     else:
         summary.rejected[entry["kind"]] += 1
     return 0
-
-
-def _check_folder(folder: Path, assistant: Assistant) -> None:
-    settings = {"generator": assistant.generator, "seed": assistant.seed}
-    path = folder / "run.json"
-    if path.is_file():
-        before = read_json(path)
-        if before != settings:
-            raise InputError(
-                f"{folder} holds dialogues of another run ({before}); give another folder, or the same settings"
-            )
-        return
-    write_json(path, settings)
 
 
 def _stop_event(assistant: Assistant) -> threading.Event:

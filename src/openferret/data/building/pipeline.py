@@ -12,7 +12,6 @@ order, and the same digest. A job that has left its mark is not done again, so a
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 from collections import Counter
@@ -24,7 +23,6 @@ from typing import Any
 import numpy as np
 
 from openferret import __version__
-from openferret.checks import shorten
 from openferret.data.building.candidates import read_columns
 from openferret.data.building.engine import Engine, Job, Result, check_engine, open_engine
 from openferret.data.building.joining import Chunk, Order, find_order, join_shard
@@ -33,15 +31,13 @@ from openferret.data.building.looking import write_filter
 from openferret.data.building.manifest import make_manifest, read_manifest
 from openferret.data.building.packing import pack_pictures, plan_tars
 from openferret.data.building.problem_log import gather, problem_line
-from openferret.data.building.reading import SAMPLES, annotation_stamp, read_one, record_suffix
+from openferret.data.building.reading import annotation_stamp, check_source, read_one, record_suffix
 from openferret.data.building.recipe import Recipe, SourceRecipe
 from openferret.data.building.workspace import Workspace, clear, opened
 from openferret.data.building.writing import Writing, write_one
 from openferret.data.files.atomic import read_mark, whole_file, write_json
-from openferret.data.files.yaml_file import check_keys
 from openferret.data.problems import Problem
 from openferret.data.sources import SOURCES
-from openferret.data.templates.writers import check_tasks
 from openferret.errors import InputError
 
 Progress = Callable[[str, int, int], None]
@@ -71,7 +67,8 @@ def build(
             or the disk is full. Run the same again, and it goes on.
     """
     check_engine(engine, workers)
-    _check_sources(recipe)
+    for source in recipe.sources:
+        check_source(source)
     if (out / "manifest.json").is_file():
         return _finished(recipe, out)
     with opened(out, _build_key(recipe)) as place:
@@ -183,25 +180,6 @@ class _Run:
             results[number] = result
             self._progress(step, done, len(jobs))
         return [result for result in results if result is not None]
-
-
-def _check_sources(recipe: Recipe) -> None:
-    """What can be known of the sources before any is read."""
-    for source in recipe.sources:
-        where = f"sources.{source.name}"
-        if source.kind not in SOURCES and source.kind != SAMPLES:
-            near = difflib.get_close_matches(source.kind, [*SOURCES, SAMPLES], 1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join([*SOURCES, SAMPLES])}"
-            raise InputError(f"{where}.kind {shorten(source.kind)!r} is not a source; {hint}")
-        if not source.root.exists():
-            raise InputError(f"{where}.root {source.root} does not exist")
-        if source.kind == SAMPLES:
-            continue
-        check_keys(source.options, SOURCES[source.kind].options(), f"{where}.options")
-        try:
-            check_tasks(tuple(source.tasks) or None)
-        except InputError as error:
-            raise InputError(f"{where}.tasks: {error}") from None
 
 
 def _build_key(recipe: Recipe) -> str:

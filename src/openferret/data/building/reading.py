@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import os
 from collections import Counter
@@ -9,16 +10,19 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
+from openferret.checks import shorten
 from openferret.data.building.engine import Result
 from openferret.data.building.problem_log import ProblemLog
 from openferret.data.building.recipe import SourceRecipe, Split
 from openferret.data.building.record_files import in_batches, write_records
 from openferret.data.files.atomic import read_mark, write_json
+from openferret.data.files.yaml_file import check_keys
 from openferret.data.problems import Problems
 from openferret.data.records import Record
 from openferret.data.schema import PictureReference, Sample
-from openferret.data.sources import read_source
+from openferret.data.sources import SOURCES, read_source
 from openferret.data.storage.parquet import read_samples, write_samples
+from openferret.data.templates.writers import check_tasks
 from openferret.errors import InputError
 from openferret.eval.files import read_text
 from openferret.eval.leaks import picture_id
@@ -63,13 +67,35 @@ def read_one(source: SourceRecipe, folder: Path, strict: bool) -> Result:
             for ready in in_batches(samples, _SAMPLES):
                 chunks.append(write_samples(_file(folder, len(chunks), source), ready))
         else:
-            records = _of_split(_records(source, problems), wanted, left_out)
+            records = _of_split(read_records(source, problems), wanted, left_out)
             for batch in in_batches(records, CHUNK):
                 write_records(_file(folder, len(chunks), source), batch)
                 chunks.append(len(batch))
     result = {"chunks": chunks, "left_out": dict(left_out), **annotation_digest(source.root)}
     write_json(mark, result)
     return result
+
+
+def check_source(source: SourceRecipe) -> None:
+    """What can be known of a source before it is read.
+
+    Raises:
+        InputError: a kind, a root, an option or a task that is not there; the message says where it stands.
+    """
+    where = f"sources.{source.name}"
+    if source.kind not in SOURCES and source.kind != SAMPLES:
+        near = difflib.get_close_matches(source.kind, [*SOURCES, SAMPLES], 1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join([*SOURCES, SAMPLES])}"
+        raise InputError(f"{where}.kind {shorten(source.kind)!r} is not a source; {hint}")
+    if not source.root.exists():
+        raise InputError(f"{where}.root {source.root} does not exist")
+    if source.kind == SAMPLES:
+        return
+    check_keys(source.options, SOURCES[source.kind].options(), f"{where}.options")
+    try:
+        check_tasks(tuple(source.tasks) or None)
+    except InputError as error:
+        raise InputError(f"{where}.tasks: {error}") from None
 
 
 def record_suffix(source: SourceRecipe) -> str:
@@ -81,7 +107,12 @@ def _file(folder: Path, number: int, source: SourceRecipe) -> Path:
     return folder / f"{number:05d}{record_suffix(source)}"
 
 
-def _records(source: SourceRecipe, problems: Problems) -> Iterator[Record]:
+def read_records(source: SourceRecipe, problems: Problems) -> Iterator[Record]:
+    """All records of a source, whatever its split.
+
+    Raises:
+        InputError: the source cannot be read at all, or a record of it if `problems` are strict.
+    """
     return read_source(source.kind, source.root, problems, source.pictures, **source.options)
 
 

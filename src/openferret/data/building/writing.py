@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -10,8 +9,9 @@ from pathlib import Path
 
 from openferret.data.building.candidates import write_candidates
 from openferret.data.building.engine import Result
+from openferret.data.building.gate import Gate
 from openferret.data.building.leaks import read_hashes
-from openferret.data.building.looking import look, read_filter_file
+from openferret.data.building.looking import read_filter_file
 from openferret.data.building.mixture import sample_key
 from openferret.data.building.problem_log import ProblemLog
 from openferret.data.building.recipe import PictureCheck, Recipe, SourceRecipe, TaskRule
@@ -19,7 +19,6 @@ from openferret.data.building.record_files import read_records
 from openferret.data.building.workspace import Workspace
 from openferret.data.files.atomic import read_mark, write_json
 from openferret.data.outlines import Outline, RunLengths, outline_runs
-from openferret.data.problems import Problem
 from openferret.data.records import Record
 from openferret.data.schema import PictureReference, Sample
 from openferret.data.storage.parquet import read_samples
@@ -94,7 +93,10 @@ def write_one(writing: Writing, records: Path, target: Path) -> Result:
         desk = _Desk(writing, problems)
         desk.write_samples(records) if records.suffix == ".parquet" else desk.write_records(records)
     write_candidates(target, writing.source, desk.samples, writing.seed)
-    result = {"samples": len(desk.samples), "leaks": {name: dict(ways) for name, ways in desk.leaks.items()}}
+    result = {
+        "samples": len(desk.samples),
+        "leaks": {name: dict(ways) for name, ways in desk.gate.kept_out.items()},
+    }
     write_json(mark, result)
     return result
 
@@ -104,17 +106,17 @@ class _Desk:
 
     def __init__(self, writing: Writing, problems: ProblemLog) -> None:
         self._writing, self._problems = writing, problems
-        self._filter = read_filter_file(writing.leaks)
-        self._hashes = _hashes(writing.hashes) if writing.hashes else {}
+        hashes = _hashes(writing.hashes) if writing.hashes else {}
+        leaks = read_filter_file(writing.leaks)
+        self.gate = Gate(writing.pictures, writing.check, leaks, hashes, problems)
         self.samples: list[Sample] = []
-        self.leaks: dict[str, Counter[str]] = {}
 
     def write_records(self, path: Path) -> None:
         """Every sample of every record whose picture can be used."""
         settings = _settings(self._writing.seed, self._writing.negatives, self._writing.templates)
         tasks = tuple(self._writing.tasks) or None
         for record in read_records(path):
-            picture = self._look(record.picture)
+            picture = self.gate.admit(record.picture)
             if picture is not None:
                 written = self._written(_filled_in(record, picture), settings, tasks)
                 self.samples.extend(self._limited(written))
@@ -133,24 +135,10 @@ class _Desk:
         for sample in read_samples(path):
             picture = sample.picture
             if picture is not None and picture not in looked:
-                looked[picture] = self._look(picture)
+                looked[picture] = self.gate.admit(picture)
             if picture is None or looked[picture] is not None:
                 seen = None if picture is None else looked[picture]
                 self.samples.append(replace(sample, picture=seen))
-
-    def _look(self, picture: PictureReference) -> PictureReference | None:
-        seen = look(picture, self._writing.pictures, self._writing.check, self._filter, self._hashes)
-        if seen.leak is not None:
-            name, how = seen.leak
-            self.leaks.setdefault(name, Counter())[how] += 1
-            self._problems.note(
-                Problem("evaluation picture", picture.file, f"it is in {name}, known by its {how}")
-            )
-            return None
-        if seen.problem is not None:
-            self._problems.add(seen.problem[0], picture.file, seen.problem[1])
-            return None
-        return seen.picture
 
     def _limited(self, written: Iterator[Sample]) -> Iterator[Sample]:
         """At most `each` samples of a task, those of the smallest keys."""

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import os
 import random
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 from openferret.data.endpoints.completions import (
@@ -19,8 +16,8 @@ from openferret.data.endpoints.completions import (
     request_completion,
 )
 from openferret.data.endpoints.spending import Ledger, Pace, Prices
+from openferret.data.files.kept import Kept
 from openferret.errors import InputError
-from openferret.eval.files import parse_json
 from openferret.eval.questions import digest
 from openferret.eval.transport import ChatServer
 
@@ -32,79 +29,6 @@ class StoppedError(CompletionError):
 
     def __init__(self) -> None:
         super().__init__("the run was stopped", may_pass=True)
-
-
-@dataclass
-class Kept:
-    """JSON lines by key, in a file that is only appended to: a kill loses at most the line being written.
-
-    Args:
-        path: of the file; it is made when the first line is kept.
-        key: which of a line's values names it.
-        in_memory: whether lines can be asked for by name; otherwise only their names are held.
-
-    Raises:
-        InputError: a line, other than an unfinished last one, that is no object with this key.
-    """
-
-    path: Path
-    key: str
-    in_memory: bool = True
-    _lines: dict[str, dict[str, Any]] = field(default_factory=dict, repr=False)
-    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
-
-    def __post_init__(self) -> None:
-        if not self.path.is_file():
-            return
-        whole = 0
-        with self.path.open("rb") as stream:
-            for line in stream:
-                whole += len(line) if line.endswith(b"\n") else 0
-        if whole < self.path.stat().st_size:  # killed while writing
-            os.truncate(self.path, whole)
-        for entry in self:
-            self._hold(entry)
-
-    def __contains__(self, name: str) -> bool:
-        return name in self._lines
-
-    def __len__(self) -> int:
-        return len(self._lines)
-
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        """All lines, read from the file."""
-        if not self.path.is_file():
-            return
-        with self.path.open("rb") as stream:
-            for number, line in enumerate(stream, 1):
-                place = f"{self.path} line {number}"
-                entry = parse_json(line.decode("utf-8", "replace"), place)
-                if not isinstance(entry, dict) or not isinstance(entry.get(self.key), str):
-                    raise InputError(f"{place} has no {self.key!r}: this is another file, or it is damaged")
-                yield entry
-
-    def get(self, name: str) -> dict[str, Any] | None:
-        """The line of that name, if lines are held in memory."""
-        return self._lines.get(name)
-
-    def put(self, entry: dict[str, Any]) -> None:
-        """Keeps a line, in the file before anything else happens.
-
-        Raises:
-            InputError: it cannot be written.
-        """
-        line = json.dumps(entry, ensure_ascii=False, sort_keys=True) + "\n"
-        with self._lock:
-            try:
-                self.path.parent.mkdir(parents=True, exist_ok=True)
-                with self.path.open("a", encoding="utf-8") as stream:
-                    stream.write(line)
-            except OSError as error:
-                raise InputError(f"{self.path} cannot be written: {error.strerror or error}") from None
-            self._hold(entry)
-
-    def _hold(self, entry: dict[str, Any]) -> None:
-        self._lines[entry[self.key]] = entry if self.in_memory else {}
 
 
 @dataclass

@@ -51,6 +51,9 @@ class Ledger:
     Args:
         most_cost: in the currency of the prices; None for no limit.
         most_requests: None for no limit.
+
+    Raises:
+        InputError: a limit that is no number, or below 0.
     """
 
     most_cost: float | None = None
@@ -61,6 +64,11 @@ class Ledger:
     completion_tokens: int = 0
     _aside: float = 0.0
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    def __post_init__(self) -> None:
+        # Nothing is more than NaN: it would be no limit at all.
+        if self.most_cost is not None and finite_number(self.most_cost, "the budget") < 0:
+            raise InputError("the budget must not be below 0")
 
     def set_aside(self, cost: float) -> None:
         """Before a request of at most this cost; BudgetSpent if it is not there."""
@@ -90,11 +98,18 @@ class Pace:
 
     Args:
         per_minute: most requests a minute; None for no limit.
+
+    Raises:
+        InputError: a number that is not above 0.
     """
 
     per_minute: float | None = None
     _next: float = 0.0
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.per_minute is not None and finite_number(self.per_minute, "requests a minute") <= 0:
+            raise InputError("requests a minute must be above 0")
 
     def wait(self, stop: threading.Event) -> None:
         """Until it is this thread's turn, or until `stop` is set."""

@@ -122,6 +122,17 @@ class FerretDetector:
 
     ferret: Ferret
 
+    @classmethod
+    def load(cls, model: str = "kit", device: str = "cpu") -> FerretDetector:
+        """Opens a model by its name or folder.
+
+        Raises:
+            WeightsError: it cannot be opened.
+        """
+        from openferret.predictor import Ferret
+
+        return cls(Ferret.load(model, device=device))
+
     @property
     def name(self) -> str:
         """Of the model."""

@@ -90,12 +90,21 @@ def ground_dialogue(
     boxes = locate_phrases([chunk for each in chunks for chunk in each], image, detector, settings)
     if not boxes:
         return None
-    draft = Draft(record, task, f"{dialogue.id or '0'} grounded", 0)
+    draft = _draft(record, dialogue, task)
     turns = [
         Turn(turn.role, insert_boxes(turn.text, each, boxes, draft))
         for turn, each in zip(dialogue.turns, chunks, strict=True)
     ]
     return draft.conversation(turns, "", f"boxes by {detector.name}, score >= {settings.least:g}")
+
+
+def grounded_id(record: Record, dialogue: Dialogue, task: str) -> str:
+    """Of the sample that a dialogue becomes, known before anything is looked for."""
+    return _draft(record, dialogue, task).id
+
+
+def _draft(record: Record, dialogue: Dialogue, task: str) -> Draft:
+    return Draft(record, task, f"{dialogue.id or '0'} grounded", 0)
 
 
 def locate_phrases(
