@@ -61,10 +61,8 @@ def make():
     )
 
 
-@pytest.fixture(scope="session")
-def lively(tiny):
+def enliven(loaded):
     """Tiny Kit with weights that make it write differently about everything, with phrases and boxes."""
-    loaded = tiny.loaded("kit")
     model = copy.deepcopy(loaded.model)
     config = model.config
     torch.manual_seed(1)
@@ -75,6 +73,11 @@ def lively(tiny):
         output.weight = torch.nn.Parameter(torch.randn_like(output.weight))
         output.weight[[config.phrase_token_id, config.box_token_id]] *= 1.5
     return replace(loaded, model=model)
+
+
+@pytest.fixture(scope="session")
+def lively(tiny):
+    return enliven(tiny.loaded("kit"))
 
 
 @pytest.fixture

@@ -7,8 +7,9 @@ from openferret.generation.decode import Decoding, decode
 from openferret.predictor import Ferret
 from openferret.regions import Box, Mask, Point
 from openferret.serve import work
-from openferret.serve.engine import Engine, EngineSettings, Job
+from openferret.serve.engine import Engine, EngineSettings
 from openferret.serve.errors import ServeError
+from openferret.serve.jobs import Job
 from openferret.serve.rows import AbandonedError, Row, write_rows
 
 QUESTIONS = ["what is this", "where is the dog", "describe the picture", "a", "red ball", "how many"]

@@ -18,8 +18,9 @@ spec = importlib.util.spec_from_file_location("tiny", sys.argv[1])
 tiny = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(tiny)
 from openferret.serve.app import ServerSettings
+from openferret.serve.engine import Engine
 from openferret.serve.running import run_server
-run_server(tiny.loaded("kit"), ServerSettings(), "127.0.0.1", int(sys.argv[2]), 15)
+run_server(Engine(tiny.loaded("kit")), ServerSettings(), "127.0.0.1", int(sys.argv[2]), 15)
 """
 TINY = Path(__file__).parents[1] / "tiny.py"
 

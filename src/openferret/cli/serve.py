@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +13,7 @@ from openferret.errors import InputError
 
 if TYPE_CHECKING:
     from openferret.serve.app import ServerSettings
+    from openferret.serve.jobs import Backend
 
 _DRAIN_SECONDS = 18  # of the 20 in which a server that is told to stop is gone
 
@@ -32,23 +34,70 @@ def serve(
             metavar="HOST", help="Fetch pictures by https from this host; repeatable. Off without it."
         ),
     ] = None,
+    picture_folder: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="DIR", help="Label Studio's tasks may name files in this folder; repeatable."),
+    ] = None,
+    cache_megabytes: Annotated[
+        int, typer.Option(min=0, max=1_000_000, help="Memory for pictures that have been read.")
+    ] = 1000,
+    engine: Annotated[
+        str, typer.Option(metavar="NAME", help="local: in this process; ray: replicas on a Ray cluster.")
+    ] = "local",
+    replicas: Annotated[
+        str, typer.Option(metavar="N|MIN-MAX", help="Of --engine ray; a range follows the load.")
+    ] = "1",
+    replica_cpus: Annotated[
+        float, typer.Option(min=0.1, max=1024, help="CPUs, and threads, of a replica of --engine ray.")
+    ] = 1.0,
 ) -> None:
     """Serve the page and an OpenAI-compatible API until stopped."""
-    settings = _settings(host, api_key_file, deadline, allow_image_host or [])
+    settings = _settings(host, api_key_file, deadline, allow_image_host or [], picture_folder or [])
     from openferret.cli.options import Settings
     from openferret.cli.session import check_settings, load_model
 
     chosen = Settings(model=model, device=device)
     check_settings(chosen)
+    if engine not in ("local", "ray"):
+        raise InputError(f"--engine must be local or ray, not {engine!r}")
+    least, most = _read_replicas(replicas)
+    if engine == "local" and most > 1:
+        raise InputError("--replicas belongs to --engine ray: one process holds one model")
+    from openferret.serve.engine import Engine, EngineSettings
     from openferret.serve.running import run_server
 
-    run_server(load_model(chosen).loaded, settings, host, port, _DRAIN_SECONDS)
+    held = EngineSettings(cache_bytes=cache_megabytes * 1_000_000)
+    backend: Backend
+    if engine == "ray":
+        from functools import partial
+
+        from openferret.loading import load_model as load
+        from openferret.serve.replicas import RayReplicas, ReplicaSettings
+
+        gpus = 1.0 if device.startswith("cuda") else 0.0
+        each = ReplicaSettings(least, most, replica_cpus, gpus, engine=held)
+        place = model if model == "kit" else str(Path(model).resolve())
+        backend = RayReplicas(Path(place).name, partial(load, place, device), each)
+    else:
+        backend = Engine(load_model(chosen).loaded, held)
+    run_server(backend, settings, host, port, _DRAIN_SECONDS)
 
 
-def _settings(host: str, key_file: Path | None, deadline: float, fetch_hosts: list[str]) -> ServerSettings:
+def _read_replicas(text: str) -> tuple[int, int]:
+    found = re.fullmatch(r"([1-9]\d{0,3})(?:-([1-9]\d{0,3}))?", text)
+    least, most = (int(found[1]), int(found[2] or found[1])) if found else (1, 0)
+    if least > most:
+        raise InputError(f"--replicas is a number or a range such as 1-4, not {text!r}")
+    return least, most
+
+
+def _settings(
+    host: str, key_file: Path | None, deadline: float, fetch_hosts: list[str], folders: list[Path]
+) -> ServerSettings:
     try:
         from openferret.serve.app import ServerSettings
         from openferret.serve.auth import read_keys
+        from openferret.serve.folders import AllowedFolders
     except ModuleNotFoundError as error:
         raise InputError(
             f"serving needs {error.name}, which is not installed: pip install 'openferret[serve]'"
@@ -57,7 +106,10 @@ def _settings(host: str, key_file: Path | None, deadline: float, fetch_hosts: li
     if not keys and not _is_loopback(host):
         raise InputError(f"{host} can be reached by others: give --api-key-file, or listen on 127.0.0.1")
     return ServerSettings(
-        keys=keys, deadline=deadline, fetch_hosts=[name.strip().lower() for name in fetch_hosts]
+        keys=keys,
+        deadline=deadline,
+        fetch_hosts=[name.strip().lower() for name in fetch_hosts],
+        picture_folders=AllowedFolders.of(folders).folders,
     )
 
 

@@ -22,9 +22,9 @@ from openferret.answer import Answer
 from openferret.serve import health, openai_chat, page, verbs, work
 from openferret.serve.asking import Service, new_id, new_job, outcome
 from openferret.serve.auth import Gate
-from openferret.serve.engine import Engine
 from openferret.serve.errors import ServeError, explain_invalid, internal_error
 from openferret.serve.fetch import Fetcher
+from openferret.serve.jobs import Backend
 from openferret.serve.label_studio import label_studio_router
 from openferret.serve.limits import LIMITS, BodyLimit, Budget, Limits
 from openferret.serve.metrics import Metrics
@@ -55,6 +55,7 @@ class ServerSettings:
         fetch_hosts: from which pictures are fetched by address; none turns that off.
         deadline: seconds for an answer.
         image_seconds: after which an unused picture is forgotten.
+        image_bytes: of decoded pictures that are kept.
         limits: of requests.
         picture_folders: that Label Studio's tasks may name files in; none: pictures only as data or by id.
     """
@@ -64,12 +65,13 @@ class ServerSettings:
     fetch_hosts: Sequence[str] = ()
     deadline: float = 60.0
     image_seconds: float = 1800.0
+    image_bytes: int = 512_000_000
     limits: Limits = LIMITS
     picture_folders: Sequence[Path] = ()
 
 
 def create_app(
-    engine: Engine, settings: ServerSettings = ServerSettings(), page_folder: Path = page.DIST
+    engine: Backend, settings: ServerSettings = ServerSettings(), page_folder: Path = page.DIST
 ) -> FastAPI:
     """The ASGI application of a server.
 
@@ -98,7 +100,7 @@ def create_app(
     app.state.page = page.read_page(page_folder)
     app.state.service = Service(
         engine,
-        PictureStore(settings.limits, budget, seconds=settings.image_seconds),
+        PictureStore(settings.limits, budget, settings.image_bytes, settings.image_seconds),
         Fetcher(settings.fetch_hosts, settings.limits.body),
         settings.limits,
         budget,
@@ -185,7 +187,7 @@ async def _explain(request: Request, error: Exception) -> Response:
         )
     else:
         refused = ServeError(400, "bad_request", "the request cannot be read")
-    engine: Engine = request.app.state.service.engine
+    engine: Backend = request.app.state.service.engine
     engine.metrics.refused.labels(refused.code).inc()
     return _as_reply(refused)
 

@@ -17,9 +17,9 @@ from starlette.types import Message, Receive, Scope, Send
 
 from openferret.masks import BoolArray
 from openferret.regions import Region
-from openferret.serve.engine import Engine, Job
 from openferret.serve.errors import ServeError
 from openferret.serve.fetch import Fetcher
+from openferret.serve.jobs import Backend, Job
 from openferret.serve.limits import Budget, Limits
 from openferret.serve.pictures import Picture, PictureStore, read_data_url
 from openferret.serve.pointing import mask_bytes, read_regions
@@ -43,7 +43,7 @@ class Service:
         deadline: seconds for an answer.
     """
 
-    engine: Engine
+    engine: Backend
     store: PictureStore
     fetcher: Fetcher
     limits: Limits

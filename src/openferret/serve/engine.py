@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Future, InvalidStateError
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from threading import Event, Thread
 from typing import Any
 
@@ -23,11 +22,10 @@ from openferret.scene import Scene
 from openferret.serve.caches import ByteCache
 from openferret.serve.errors import ServeError, internal_error
 from openferret.serve.fair import FairQueue
+from openferret.serve.jobs import Job, Subject
 from openferret.serve.metrics import Metrics
-from openferret.serve.pictures import Picture
 from openferret.serve.rows import AbandonedError, Row, write_rows
-from openferret.serve.streaming import CleanText
-from openferret.serve.work import Outcome, Whole, Work, Written
+from openferret.serve.work import Outcome, Whole, Written
 
 _log = logging.getLogger(__name__)
 
@@ -47,75 +45,6 @@ class EngineSettings:
     waiting: int = 256
     waiting_of_client: int = 128
     rows: int = 32
-
-
-@dataclass(eq=False)
-class Job:
-    """A request on its way through the engine.
-
-    Attributes:
-        picture: that it is about.
-        client: who asks.
-        work: what is asked.
-        on_text: called in the engine's thread with each new piece of clean text; for a single row.
-        result: of type Outcome, or a ServeError.
-    """
-
-    picture: Picture
-    client: str
-    work: Work
-    on_text: Callable[[str], None] | None = None
-    result: Future[Outcome] = field(default_factory=Future)
-    submitted: float = field(default_factory=time.perf_counter)
-    _gone: Event = field(default_factory=Event)
-    _clean: CleanText = field(default_factory=CleanText)
-
-    @property
-    def lane(self) -> str:
-        """Requests on the same picture share it."""
-        return self.picture.digest
-
-    @property
-    def rows(self) -> int:
-        """Answers to be written."""
-        return self.work.rows
-
-    @property
-    def gone(self) -> bool:
-        """Whether nobody waits for it any more."""
-        return self._gone.is_set()
-
-    def leave(self) -> None:
-        """Says that nobody waits any more."""
-        self._gone.set()
-
-    def show(self, raw: str) -> None:
-        """Hands on what is new of an answer, given all of it so far as the model wrote it."""
-        self._hand_on(self._clean.grow(raw))
-
-    def finish(self, outcome: Outcome) -> None:
-        """Answers."""
-        if self.on_text is not None and len(outcome.answers) == 1:
-            self._hand_on(self._clean.finish(outcome.answers[0].text))
-        self._settle(lambda: self.result.set_result(outcome))
-
-    def fail(self, error: Exception) -> None:
-        """Answers with an error; what is not meant for people is logged by its kind only."""
-        if isinstance(error, InputError):
-            error = ServeError(422, "invalid_input", str(error))
-        elif not isinstance(error, ServeError):
-            error = internal_error()
-        self._settle(lambda: self.result.set_exception(error))
-
-    def _hand_on(self, piece: str) -> None:
-        if piece and self.on_text is not None and not self.gone:
-            self.on_text(piece)
-
-    def _settle(self, set_it: Callable[[], None]) -> None:
-        try:
-            set_it()
-        except InvalidStateError:
-            self.leave()  # it was cancelled in this very moment
 
 
 class Engine:
@@ -150,6 +79,11 @@ class Engine:
     def ready(self) -> bool:
         """Whether it has answered once and goes on answering."""
         return self._warm.is_set() and self._thread.is_alive()
+
+    @property
+    def alive(self) -> bool:
+        """Whether it goes on answering, or still gets ready to."""
+        return self._thread.is_alive()
 
     def start(self) -> None:
         """Starts the thread, which first asks itself something."""
@@ -298,7 +232,7 @@ class Engine:
         asked = sum(len(row.question.ids) + prefix.length for row in rows)
         job.finish(Outcome(answers, seconds, asked, new, all(one.complete for one in written)))
 
-    def _scene(self, picture: Picture) -> tuple[Scene, float]:
+    def _scene(self, picture: Subject) -> tuple[Scene, float]:
         scene = self._scenes.get(picture.digest)
         self.metrics.pictures.labels("miss" if scene is None else "hit").inc()
         if scene is not None:

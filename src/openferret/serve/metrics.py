@@ -59,6 +59,9 @@ class Metrics:
         self.cancelled = Counter(
             "openferret_cancelled", "Requests whose client went or whose time was up.", registry=registry
         )
+        self.retries = Counter(
+            "openferret_retries", "Requests asked once more, of another replica.", registry=registry
+        )
         self.failures = Counter("openferret_failures", "Failures of the model's own.", registry=registry)
 
     def gauge(self, name: str, text: str, read: Callable[[], float]) -> None:

@@ -7,9 +7,8 @@ from types import FrameType
 
 import uvicorn
 
-from openferret.loading import LoadedModel
 from openferret.serve.app import ServerSettings, create_app
-from openferret.serve.engine import Engine
+from openferret.serve.jobs import Backend
 
 _MOST_CONNECTIONS = 1024
 
@@ -23,15 +22,13 @@ class _Server(uvicorn.Server):
         super().handle_exit(sig, frame)
 
 
-def run_server(
-    loaded: LoadedModel, settings: ServerSettings, host: str, port: int, drain_seconds: int
-) -> None:
+def run_server(engine: Backend, settings: ServerSettings, host: str, port: int, drain_seconds: int) -> None:
     """Serves a model.
 
     SIGTERM or Ctrl-C: no new connections, what has begun is answered within `drain_seconds`; again: at once.
 
     Args:
-        loaded: the model.
+        engine: not yet started.
         settings: towards clients.
         host: address to listen on.
         port: to listen on; 0 takes a free one.
@@ -39,7 +36,7 @@ def run_server(
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     config = uvicorn.Config(
-        create_app(Engine(loaded), settings),
+        create_app(engine, settings),
         host=host,
         port=port,
         access_log=False,  # ours has no addresses and no paths of clients
