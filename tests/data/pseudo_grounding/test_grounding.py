@@ -1,3 +1,5 @@
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -94,6 +96,8 @@ def test_what_is_not_sure_or_not_on_the_picture_stays_text():
         [Located(DOG, 0.2)],
         [Located(Box(0, 0, 100, 80), 0.99)],
         [Located(Box(200, 200, 300, 300), 0.99)],
+        [Located(Box(5, 5, 5, 9), 0.99)],
+        [Located(DOG, math.nan)],
         [],
     ]
     for one in answers:

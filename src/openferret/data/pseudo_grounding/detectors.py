@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from openferret.errors import WeightsError
+from openferret.errors import InputError, WeightsError
 from openferret.regions import Box
 
 if TYPE_CHECKING:
@@ -50,23 +50,32 @@ class GroundingDino:
         model: its name or folder, as "IDEA-Research/grounding-dino-tiny".
         device: as "cpu" or "cuda".
         least: score below which boxes are not even listed.
+        batch: phrases that go through the model at once; each takes the picture with it.
 
     Raises:
         WeightsError: the model cannot be opened.
     """
 
-    def __init__(self, model: str, device: str = "cpu", least: float = 0.1) -> None:
-        self._processor, self._model = _opened(model, "AutoModelForZeroShotObjectDetection", device)
-        self._device, self._least = device, least
+    def __init__(self, model: str, device: str = "cpu", least: float = 0.1, batch: int = 4) -> None:
+        self._processor, self._model = _opened(model, device)
+        self._device, self._least, self._batch = device, least, batch
         self.name = model
 
     def locate(self, image: Image.Image, phrases: Sequence[str]) -> list[list[Located]]:
         """Each phrase is asked by itself: in one sentence their words would share boxes."""
         import torch
 
-        found = []
-        for phrase in phrases:
-            inputs = self._processor(images=image, text=f"{phrase}.", return_tensors="pt").to(self._device)
+        found: list[list[Located]] = []
+        for start in range(0, len(phrases), self._batch):
+            asked = [f"{phrase}." for phrase in phrases[start : start + self._batch]]
+            inputs = self._processor(
+                images=[image] * len(asked),
+                text=asked,
+                padding=True,
+                truncation=True,
+                max_length=self._model.config.max_text_len,
+                return_tensors="pt",
+            ).to(self._device)
             with torch.inference_mode():
                 outputs = self._model(**inputs)
             results = self._processor.post_process_grounded_object_detection(
@@ -74,9 +83,9 @@ class GroundingDino:
                 inputs["input_ids"],
                 threshold=self._least,
                 text_threshold=self._least,
-                target_sizes=[(image.height, image.width)],
+                target_sizes=[(image.height, image.width)] * len(asked),
             )
-            found.append(_located(results[0]))
+            found += [[one for one, _ in _located(result)] for result in results]
         return found
 
 
@@ -93,7 +102,7 @@ class Owl:
     """
 
     def __init__(self, model: str, device: str = "cpu", least: float = 0.05) -> None:
-        self._processor, self._model = _opened(model, "AutoModelForZeroShotObjectDetection", device)
+        self._processor, self._model = _opened(model, device)
         self._device, self._least = device, least
         self.name = model
 
@@ -102,18 +111,15 @@ class Owl:
         import torch
 
         queries = [f"a photo of {phrase}" for phrase in phrases]
-        inputs = self._processor(images=image, text=[queries], return_tensors="pt").to(self._device)
+        # Sixteen tokens are all that it reads of a phrase.
+        inputs = self._processor(images=image, text=[queries], truncation=True, return_tensors="pt")
         with torch.inference_mode():
-            outputs = self._model(**inputs)
+            outputs = self._model(**inputs.to(self._device))
         result = self._processor.post_process_grounded_object_detection(
             outputs, threshold=self._least, target_sizes=[(image.height, image.width)]
         )[0]
-        labels = [int(label) for label in result["labels"]]
-        found = _located(result)
-        return [
-            [one for one, label in zip(found, labels, strict=True) if label == number]
-            for number in range(len(phrases))
-        ]
+        found = [(one, int(result["labels"][place])) for one, place in _located(result)]
+        return [[one for one, label in found if label == number] for number in range(len(phrases))]
 
 
 @dataclass(frozen=True)
@@ -147,12 +153,13 @@ class FerretDetector:
         ]
 
 
-def _opened(model: str, kind: str, device: str) -> tuple[Any, Any]:
+def _opened(model: str, device: str) -> tuple[Any, Any]:
     import transformers
 
     try:
         processor = transformers.AutoProcessor.from_pretrained(model)
-        detector = getattr(transformers, kind).from_pretrained(model).to(device).eval()
+        kind = transformers.AutoModelForZeroShotObjectDetection
+        detector = kind.from_pretrained(model).to(device).eval()
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         reason = str(error).strip().splitlines()
         raise WeightsError(
@@ -162,6 +169,14 @@ def _opened(model: str, kind: str, device: str) -> tuple[Any, Any]:
     return processor, detector
 
 
-def _located(result: Any) -> list[Located]:
-    boxes, scores = result["boxes"].tolist(), result["scores"].tolist()
-    return [Located(Box(*box), float(score)) for box, score in zip(boxes, scores, strict=True)]
+def _located(result: Any) -> list[tuple[Located, int]]:
+    """Boxes and their places in the result; what is not a number is left out."""
+    found = []
+    for place, (sides, score) in enumerate(
+        zip(result["boxes"].tolist(), result["scores"].tolist(), strict=True)
+    ):
+        try:
+            found.append((Located(Box(*sides), float(score)), place))
+        except InputError:
+            continue
+    return found

@@ -161,10 +161,10 @@ def _chosen(located: Sequence[Located], size: tuple[int, int], how: Grounding) -
     kept: list[Box] = []
     for one in sorted(located, key=lambda one: -one.score):
         box, _ = fit_region(one.box, width, height)
-        if one.score < how.least or not isinstance(box, Box):
+        if not one.score >= how.least or not isinstance(box, Box):  # a score that is no number is no score
             continue
         numbers = (box.x1, box.y1, box.x2, box.y2)
-        if area(numbers) > how.largest * width * height:
+        if not 0 < area(numbers) <= how.largest * width * height:
             continue
         if all(
             intersection_over_union(numbers, (other.x1, other.y1, other.x2, other.y2)) <= how.overlap
