@@ -294,6 +294,10 @@ def _connect() -> tuple[Any, bool]:
     if ray.is_initialized():
         return ray, False
     address = os.environ.get("RAY_ADDRESS")
+    if not address and os.environ.get("RAY_AUTH_MODE", "token") != "token":
+        raise InputError(
+            "Ray listens on every address: with RAY_AUTH_MODE other than token it is open to all"
+        )
     try:
         if address:
             ray.init(address=address, log_to_driver=False)
