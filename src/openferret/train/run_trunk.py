@@ -175,7 +175,8 @@ def main() -> None:
     parser.add_argument("--start", type=Path, help="adapter.safetensors that the first leg goes on from")
     parser.add_argument("--minutes", type=float, default=50)
     parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--side", type=int, default=256)
+    parser.add_argument("--side", type=int, default=320)
+    parser.add_argument("--peak", type=float, default=1.0, help="factor of the highest learning rates")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
@@ -183,6 +184,7 @@ def main() -> None:
     store, train, dev, mini = load_records(options.data, options.out / "pictures.npy")
     words, heads = prepare_words(train + dev + mini)
     index = {head: position for position, head in enumerate(heads)}
+    classes = [one for record in train if not record.captions for one in record.named]
     nouns = noun_table(words, heads)
     model = TrunkModel(words.table.shape[1], len(heads))
     with torch.no_grad():
@@ -220,13 +222,13 @@ def main() -> None:
         began = time.monotonic()
         generator = np.random.default_rng([options.seed, step])
         chosen = [train[k] for k in generator.choice(len(train), options.batch, replace=False)]
-        batch = sample_batch(store, chosen, index, generator, options.side)
+        batch = sample_batch(store, chosen, index, generator, options.side, classes=classes)
         losses = compute_losses(model, batch, words, nouns)
         total = torch.stack([WEIGHTS[name] * value for name, value in losses.items()]).sum()
         optimizer.zero_grad(set_to_none=True)
         total.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(parameters, 5.0)
-        factor = learning_rate(elapsed, budget)
+        factor = options.peak * learning_rate(elapsed, budget)
         for group in optimizer.param_groups:
             group["lr"] = group["rate"] * factor
         optimizer.step()

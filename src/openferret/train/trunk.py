@@ -10,6 +10,7 @@ Run by `openferret.train.run_trunk`.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -98,8 +99,14 @@ def sample_batch(
     phrases_each: int = 12,
     regions_each: int = 10,
     absent_each: int = 4,
+    classes: Sequence[Named] = (),
 ) -> Batch:
-    """Draws crops, phrases, regions and phrases that are not there."""
+    """Draws crops, phrases, regions and phrases that are not there.
+
+    Phrases that are not there come from the batch's other pictures; where everything of these `classes` is
+    annotated (COCO's pictures, which have no captions), from the classes, as often as they occur: the frequent
+    ones are the hard ones.
+    """
     crops = [random_crop(generator) for _ in records]
     texts: list[str] = []
     picture: list[int] = []
@@ -141,11 +148,12 @@ def sample_batch(
             merged.append(whole)
             boxes.append(found[:MAX_BOXES])
     for index, record in enumerate(records):
-        for _ in range(absent_each):
-            other = records[generator.integers(0, len(records))]
-            if not other.named:
+        exhaustive = bool(classes) and not record.captions
+        for _ in range(2 * absent_each if exhaustive else absent_each):
+            others = classes if exhaustive else records[generator.integers(0, len(records))].named
+            if not others:
                 continue
-            named = other.named[generator.integers(0, len(other.named))]
+            named = others[generator.integers(0, len(others))]
             if named.head not in record.heads and not (named.people and record.people):
                 texts.append(vary(named.text, generator))
                 picture.append(index)
