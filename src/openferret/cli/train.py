@@ -1,18 +1,80 @@
-"""`openferret train kit`: the embedded model, trained again from public data."""
+"""`openferret train RECIPE`: the training loop; `openferret train kit`: the embedded model, trained again."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
-app = typer.Typer(no_args_is_help=True, help="Train Kit.", rich_markup_mode="markdown")
+
+class RecipeOrCommand(TyperGroup):
+    """A group whose first word may be a recipe: whatever is no command of its own is given to `recipe`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put the command's name before a recipe."""
+        if args and args[0] not in self.commands and args[0] not in ("--help", "-h"):
+            args = ["recipe", *args]
+        return super().parse_args(ctx, args)
 
 
-@app.callback()
+app = typer.Typer(
+    cls=RecipeOrCommand,
+    no_args_is_help=True,
+    help="Train a model from a recipe: `openferret train RECIPE.yaml`.",
+    rich_markup_mode="markdown",
+)
+
+
+@app.callback(
+    epilog="Recipes that ship: finetune, kit.yaml, ferret-7b, ferret-13b (docs/training-your-own.md)."
+)
 def _train() -> None:
-    """Train Kit."""
+    """Train a model from a recipe: `openferret train RECIPE.yaml [--set a.b=c] [--resume]`."""
+
+
+@app.command()
+def recipe(
+    name: Annotated[str, typer.Argument(metavar="RECIPE", help="A YAML file, or a recipe that ships.")],
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="A.B=C", help="Change the recipe, as in batch.micro=2."),
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint.")] = False,
+    processes: Annotated[
+        int,
+        typer.Option(
+            min=1, help="Start so many processes on this machine; torchrun and accelerate do so too."
+        ),
+    ] = 1,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check the recipe, print it in full, and stop.")
+    ] = False,
+) -> None:
+    """Train a model; stopped or killed at any moment, `--resume` goes on as if nothing had been.
+
+    The result is OUT/model, a folder that every verb takes as --model.
+    """
+    from openferret.train.recipe_file import load_recipe, to_yaml
+
+    loaded = load_recipe(name, settings or ())
+    if dry_run:
+        typer.echo(to_yaml(loaded), nl=False)
+        return
+    if processes > 1:
+        from openferret.train.launching import launch
+
+        launch(
+            processes, [name, *(f"--set={one}" for one in settings or ()), *(["--resume"] if resume else [])]
+        )
+        return
+    from openferret.train.loop import run_training
+    from openferret.train.watching import callbacks_for
+
+    result = run_training(loaded, callbacks_for(loaded), resume=resume)
+    if result.main:
+        typer.echo(result.folder)
 
 
 @app.command()

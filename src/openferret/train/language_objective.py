@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -11,6 +12,7 @@ from torch.nn import functional
 from openferret.model.modeling import FerretForConditionalGeneration
 from openferret.model.pictures import EncodedPictures
 from openferret.train.batch import IGNORED, PADDING, PREFIX, Batch, Row
+from openferret.train.objective import MONITOR
 
 NAME = "language"
 
@@ -29,14 +31,27 @@ class LanguageObjective:
         return {}
 
     def counts(self, batch: Batch) -> Mapping[str, float]:
-        """Supervised tokens."""
-        return {NAME: float((batch.labels != IGNORED).sum())}
+        """Supervised tokens: all, and those of each task."""
+        numbers = batch.segments[batch.labels != IGNORED].tolist()
+        tasks = Counter(_task_names(batch, numbers))
+        return {NAME: float(len(numbers)), **{name: float(count) for name, count in tasks.items()}}
 
     def losses(
         self, model: FerretForConditionalGeneration, batch: Batch, seen: EncodedPictures
     ) -> Mapping[str, Tensor]:
-        """See `Objective.losses`."""
-        return {NAME: token_losses(model, batch, seen).sum()}
+        """See `Objective.losses`; beside `language` one of each task, to be shown."""
+        losses = token_losses(model, batch, seen)
+        names = _task_names(batch, batch.segments[batch.labels != IGNORED].tolist())
+        places = {name: place for place, name in enumerate(dict.fromkeys(names))}
+        which = torch.tensor([places[name] for name in names], dtype=torch.long, device=losses.device)
+        shown = losses.new_zeros(len(places)).index_add(0, which, losses.detach()[: len(names)])
+        return {NAME: losses.sum(), **dict(zip(places, shown, strict=True))}
+
+
+def _task_names(batch: Batch, numbers: Sequence[int]) -> list[str]:
+    """For each supervised token the loss of its task; `numbers`: of their dialogues, in row-major order."""
+    rows = (batch.labels != IGNORED).nonzero()[:, 0].tolist()
+    return [MONITOR + batch.tasks[row][number - 1] for row, number in zip(rows, numbers, strict=True)]
 
 
 def token_losses(model: FerretForConditionalGeneration, batch: Batch, seen: EncodedPictures) -> Tensor:
@@ -50,6 +65,10 @@ def token_losses(model: FerretForConditionalGeneration, batch: Batch, seen: Enco
     ).last_hidden_state
     learned = batch.labels != IGNORED
     logits = model.lm_head(hidden[learned])
+    if (
+        model.config.use_locator
+    ):  # which writes the locations, the last of the vocabulary: they are never chosen
+        logits = logits[:, : model.config.first_location_token_id]
     losses = functional.cross_entropy(logits.float(), batch.labels[learned], reduction="none")
     # A batch without a supervised token still has a gradient of 0 for everything.
     return losses if len(losses) else losses + 0 * hidden.sum()
@@ -57,9 +76,11 @@ def token_losses(model: FerretForConditionalGeneration, batch: Batch, seen: Enco
 
 def embed_batch(model: FerretForConditionalGeneration, batch: Batch, seen: EncodedPictures) -> Tensor:
     """Words, pictures and regions of a batch: float [B, L, H]; blanks touch every weight and change nothing."""
-    regions = model.model.encode_regions(
-        seen, batch.points, batch.anchors, batch.neighbors, batch.region_picture
-    )
+    # Coordinates are not for the precision of autocast.
+    with torch.autocast(batch.ids.device.type, enabled=False):
+        regions = model.model.encode_regions(
+            seen, batch.points, batch.anchors, batch.neighbors, batch.region_picture
+        )
     shown = len(seen) - batch.blank_pictures
     real = len(regions) - batch.blank_regions
     unused = regions[real:].sum() + seen.tokens[shown:].sum()

@@ -15,6 +15,8 @@ from openferret.model.modeling import FerretForConditionalGeneration
 from openferret.model.pictures import EncodedPictures
 from openferret.train.batch import Batch, Row
 
+MONITOR = "task:"  # begins the names of losses that are shown by task and not minimised
+
 
 class Objective(Protocol):
     """One or more losses.

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
 from openferret.data.loading.pointing import KINDS, Shown
 from openferret.errors import InputError
@@ -26,6 +26,23 @@ DEFAULT_RATES: Mapping[Stage, Mapping[Part, float]] = {
     "alignment": {"projector": 1e-3, "sampler": 1e-3},
     "instruction": {"projector": 2e-5, "sampler": 2e-5, "language": 2e-5},
 }
+
+
+def _require(holds: bool, message: str) -> None:
+    if not holds:
+        raise InputError(f"The recipe cannot be used: {message}.")
+
+
+def _at_least(value: float, least: float, name: str) -> None:
+    _require(value >= least, f"{name} must be {least} or more, not {value}")
+
+
+def _above(value: float, bound: float, name: str) -> None:
+    _require(bound < value < float("inf"), f"{name} must be above {bound}, not {value}")
+
+
+def _within(value: float, low: float, high: float, name: str) -> None:
+    _require(low <= value <= high, f"{name} must lie between {low} and {high}, not {value}")
 
 
 @dataclass(frozen=True)
@@ -204,6 +221,27 @@ class Every:
 
 
 @dataclass(frozen=True)
+class MonitorRecipe:
+    """What watches a run.
+
+    Args:
+        boards: dashboards beside the progress and log.jsonl: "tensorboard", "trackio"; one that is not installed is
+            skipped by name.
+        pictures: pictures kept back (`data.validation`) that are asked at every evaluation and drawn on a panel; 0
+            for none.
+        tasks: benchmarks asked at every evaluation: name -> options of `openferret eval run TASK` (images,
+            annotations, ... and `pictures`: only the first so many pictures).
+    """
+
+    boards: tuple[str, ...] = ("tensorboard",)
+    pictures: int = 8
+    tasks: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _at_least(self.pictures, 0, "monitor.pictures")
+
+
+@dataclass(frozen=True)
 class TrainingRecipe:
     """One training run: one stage from one beginning.
 
@@ -226,6 +264,7 @@ class TrainingRecipe:
         seed: decides data order, drawn regions, initial weights and dropout.
         threads: of each process on CPUs; 0 leaves it to torch.
         every: how often what is done.
+        monitor: what watches it.
 
     Raises:
         InputError: a value that no run could have; its name is in the message.
@@ -251,6 +290,7 @@ class TrainingRecipe:
     seed: int = 0
     threads: int = 0
     every: Every = Every()
+    monitor: MonitorRecipe = field(default_factory=MonitorRecipe)
 
     def __post_init__(self) -> None:
         _require(bool(self.name.strip()), "name must be given")
@@ -275,20 +315,3 @@ class TrainingRecipe:
     def rates(self) -> Mapping[Part, float]:
         """Peak learning rate of each part that is trained."""
         return self.optimizer.rates or DEFAULT_RATES[self.stage]
-
-
-def _require(holds: bool, message: str) -> None:
-    if not holds:
-        raise InputError(f"The recipe cannot be used: {message}.")
-
-
-def _at_least(value: float, least: float, name: str) -> None:
-    _require(value >= least, f"{name} must be {least} or more, not {value}")
-
-
-def _above(value: float, bound: float, name: str) -> None:
-    _require(bound < value < float("inf"), f"{name} must be above {bound}, not {value}")
-
-
-def _within(value: float, low: float, high: float, name: str) -> None:
-    _require(low <= value <= high, f"{name} must lie between {low} and {high}, not {value}")

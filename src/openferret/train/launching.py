@@ -1,0 +1,31 @@
+"""Several processes on this machine, through torch's own launcher."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Sequence
+
+from openferret.errors import InputError
+
+
+def launch(processes: int, arguments: Sequence[str]) -> None:
+    """Runs `openferret train` in several processes; they find each other through torchrun.
+
+    Args:
+        processes: how many.
+        arguments: after `openferret train`.
+
+    Raises:
+        InputError: a process failed or was killed; the others are ended.
+    """
+    command = [
+        *(sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"),
+        *("--no-python", sys.executable, "-m", "openferret", "train", *arguments),
+    ]
+    status = subprocess.run(command, check=False).returncode
+    if status:
+        raise InputError(
+            f"the job ended, because a process of it failed or was killed (status {status}; what it said is above). "
+            "Checkpoints are whole: the same command with --resume goes on from the newest"
+        )
