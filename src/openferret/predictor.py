@@ -12,7 +12,7 @@ from openferret.answer import Answer
 from openferret.generation.prefix import encode_prefix
 from openferret.images import load_image
 from openferret.loading import LoadedModel, load_model
-from openferret.processing.processor import Picture
+from openferret.processing.preparing import Picture
 from openferret.regions import Region
 from openferret.scene import Chat, Scene
 
@@ -48,6 +48,7 @@ class Ferret:
         device: str = "cpu",
         dtype: torch.dtype | None = None,
         seed: int = 0,
+        engine: str | None = None,
     ) -> Ferret:
         """Opens a model.
 
@@ -56,12 +57,14 @@ class Ferret:
             device: "cpu", "cuda", "cuda:1", "mps", ...
             dtype: of the weights; None for float32 on a CPU and bfloat16 elsewhere.
             seed: of the points drawn in regions: the same seed gives the same answers.
+            engine: "fast" (eight-bit weights, on a CPU), "reference" (transformers), or "auto": fast where it
+                can be had and no dtype is given. None: what OPENFERRET_ENGINE says, else "auto".
 
         Raises:
-            InputError: a device that this machine does not have.
+            InputError: a device or an engine that this machine does not have.
             WeightsError: weights that are missing, damaged or of another kind.
         """
-        return cls(load_model(model, device, dtype, seed))
+        return cls(load_model(model, device, dtype, seed, engine))
 
     def encode(self, image: Picture) -> Scene:
         """Reads a picture once, so that it can be asked many times.

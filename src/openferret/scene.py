@@ -21,7 +21,7 @@ from openferret.generation.prefix import Continuation, PicturePrefix, context_le
 from openferret.generation.questions import Question, write_question
 from openferret.loading import LoadedModel
 from openferret.phrases import with_determiner
-from openferret.processing.processor import escape_text
+from openferret.processing.preparing import escape_text
 from openferret.regions import Box, Region, region_bounds
 
 PRESENCE_THRESHOLD = 0.5

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import torch
 from torch import Tensor
@@ -16,7 +16,24 @@ from torch import Tensor
 if TYPE_CHECKING:
     from transformers.cache_utils import Cache
 
+    from openferret.model.body import FerretBody
     from openferret.model.modeling import FerretForConditionalGeneration
+
+
+class AnyFerret(Protocol):
+    """A model that can be asked: `FerretForConditionalGeneration`, or `openferret.light.LightFerret`."""
+
+    @property
+    def config(self) -> Any:
+        """`FerretConfig`, or the same values without transformers."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where it runs."""
+
+    @property
+    def model(self) -> FerretBody:
+        """Everything but the language model."""
 
 
 class GrowingRows(Protocol):
@@ -39,7 +56,7 @@ class LanguageEngine(Protocol):
 
     @property
     def name(self) -> str:
-        """ "reference" or "fast"."""
+        """Either "reference" or "fast"."""
 
     @property
     def precision(self) -> str:
@@ -52,10 +69,10 @@ class LanguageEngine(Protocol):
         """Rows that go on from a beginning of `start`."""
 
 
-def engine_of(model: Any) -> LanguageEngine:
+def engine_of(model: AnyFerret) -> LanguageEngine:
     """The engine that a model came with, or transformers' own way of running it."""
     engine: LanguageEngine | None = getattr(model, "engine", None)
-    return ReferenceEngine(model) if engine is None else engine
+    return ReferenceEngine(cast("FerretForConditionalGeneration", model)) if engine is None else engine
 
 
 class ReferenceEngine:

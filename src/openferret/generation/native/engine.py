@@ -172,7 +172,7 @@ class NativeRows:
         position = place + np.int32(self.prefix.length)
         last = (np.cumsum(counts) - 1).astype(np.int32)
         chosen = last if logits else last[:0]
-        vectors = np.ascontiguousarray(torch.cat(list(embeddings)).float().numpy())
+        vectors = np.ascontiguousarray(torch.cat(list(embeddings)).detach().float().numpy())
         result = self.engine.step(rows, vectors, (row, place, position), chosen)
         for cache, more in zip(self.caches, counts, strict=True):
             cache.length += more

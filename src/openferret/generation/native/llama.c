@@ -211,14 +211,16 @@ static void share_product(
 
 static int make_quantised(Quantised *q, int n, int inputs) {
     q->inputs = inputs;
-    q->values = malloc((size_t)n * inputs);
+    q->high = malloc((size_t)n * inputs);
+    q->low = malloc((size_t)n * inputs);
     q->scales = malloc((size_t)n * (inputs / GROUP) * sizeof(float));
     q->corrections = malloc((size_t)n * (inputs / GROUP) * sizeof(int32_t));
-    return q->values && q->scales && q->corrections;
+    return q->high && q->low && q->scales && q->corrections;
 }
 
 static void free_quantised(Quantised *q) {
-    free(q->values);
+    free(q->high);
+    free(q->low);
     free(q->scales);
     free(q->corrections);
 }

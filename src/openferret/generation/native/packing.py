@@ -7,7 +7,7 @@ not touch it does not load, and several processes share it.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -51,46 +51,49 @@ class LlamaShape:
     rope_theta: float
 
 
-def why_not(config: Any) -> str | None:
-    """Why a language model's configuration is not one that the fast engine knows; None if it is.
+def why_not(config: Mapping[str, Any]) -> str | None:
+    """Why a language model is not one that the fast engine knows; None if it is.
 
     Args:
-        config: of `transformers`.
+        config: its configuration's values, with their defaults.
     """
-    rope = getattr(config, "rope_parameters", None) or {}
-    heads, width = config.num_attention_heads, getattr(config, "head_dim", None)
-    width = width or config.hidden_size // heads
+    if config["model_type"] != "llama":
+        return f"its language model is a {config['model_type']}, not a LLaMA"
+    heads, hidden, width = config["num_attention_heads"], config["hidden_size"], _head_width(config)
     checks = (
-        (config.model_type == "llama", f"it is a {config.model_type}, not a LLaMA"),
-        (config.hidden_act == "silu", f"its activation is {config.hidden_act}"),
-        (not config.attention_bias and not config.mlp_bias, "its layers have biases"),
-        (rope.get("rope_type", "default") == "default", "its rotary embedding is scaled"),
-        (heads * width == config.hidden_size, "its heads are not as wide as its embeddings"),
-        (width % 16 == 0, f"its heads are {width} wide, no multiple of 16"),
-        (heads % config.num_key_value_heads == 0, "its query heads do not share keys evenly"),
-        (
-            config.hidden_size % GROUP == 0 and config.intermediate_size % GROUP == 0,
-            "its widths are no multiples of 32",
-        ),
+        (config["hidden_act"] == "silu", f"its language model's activation is {config['hidden_act']}"),
+        (not config["attention_bias"] and not config["mlp_bias"], "its language model's layers have biases"),
+        (_rope(config).get("rope_type", "default") == "default", "its rotary embedding is scaled"),
+        (heads * width == hidden, "its heads are not as wide as its embeddings"),
+        (width % BLOCK == 0, f"its heads are {width} wide, no multiple of 16"),
+        (heads % config["num_key_value_heads"] == 0, "its query heads do not share keys evenly"),
+        (hidden % GROUP == 0, f"its embeddings are {hidden} wide, no multiple of 32"),
+        (config["intermediate_size"] % GROUP == 0, "its layers' width is no multiple of 32"),
     )
     return next((reason for holds, reason in checks if not holds), None)
 
 
-def shape_of(config: Any) -> LlamaShape:
-    """Sizes, from a configuration for which `why_not` is None."""
-    heads = config.num_attention_heads
-    rope = getattr(config, "rope_parameters", None) or {}
+def shape_of(config: Mapping[str, Any]) -> LlamaShape:
+    """Sizes, from the values of a configuration for which `why_not` is None."""
     return LlamaShape(
-        config.hidden_size,
-        config.intermediate_size,
-        heads,
-        config.num_key_value_heads,
-        getattr(config, "head_dim", None) or config.hidden_size // heads,
-        config.num_hidden_layers,
-        config.vocab_size,
-        config.rms_norm_eps,
-        rope.get("rope_theta", 10_000.0),
+        config["hidden_size"],
+        config["intermediate_size"],
+        config["num_attention_heads"],
+        config["num_key_value_heads"],
+        _head_width(config),
+        config["num_hidden_layers"],
+        config["vocab_size"],
+        config["rms_norm_eps"],
+        _rope(config).get("rope_theta", 10_000.0),
     )
+
+
+def _head_width(config: Mapping[str, Any]) -> int:
+    return int(config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"])
+
+
+def _rope(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    return config.get("rope_parameters") or {}
 
 
 def pack_matrix(weight: Array) -> tuple[Array, Array]:
@@ -174,7 +177,8 @@ def write_packed(path: Path, weights: PackedWeights) -> None:
     Raises:
         OSError: it cannot be written.
     """
-    places, offset = {}, 0
+    places: dict[str, dict[str, Any]] = {}
+    offset = 0
     for name, array in weights.arrays.items():
         places[name] = {"dtype": array.dtype.str, "shape": array.shape, "offset": offset}
         offset += -(-array.nbytes // _ALIGNMENT) * _ALIGNMENT
