@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from functools import cached_property
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -225,7 +226,9 @@ def _kept(folder: Path) -> tuple[Path, Path]:
     from openferret.kit.base_weights import cache_folder
 
     place = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:8]
-    seen: list[object] = [VERSION]
+    # A configuration's defaults are this version's.
+    defaults = (resources.files("openferret.model") / "configuration.py").read_bytes()
+    seen: list[object] = [VERSION, hashlib.sha256(defaults).hexdigest()]
     for name in _FILES:
         told = (folder / name).stat()
         seen += [name, told.st_size, told.st_mtime_ns]
