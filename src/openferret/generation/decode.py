@@ -12,11 +12,12 @@ from torch import Tensor
 
 from openferret.checks import whole_number
 from openferret.coordinates import to_bin
+from openferret.generation.engines import AnyFerret
+from openferret.generation.evidence import NounEvidence, lay_presence_over
 from openferret.generation.locating import INSTANCE_THRESHOLD, UnitBox, find_phrases
 from openferret.generation.prefix import Continuation, PicturePrefix
 from openferret.generation.questions import Question
-from openferret.model.modeling import FerretForConditionalGeneration
-from openferret.processing.processor import FerretProcessor
+from openferret.processing.preparing import Preparing
 from openferret.prompts import LOCATION_BINS
 
 _MOST_BOXES = 8  # of one phrase, as in training
@@ -79,7 +80,12 @@ class Generated:
 
 @dataclass
 class _Answer:
-    """An answer that is being written; `phrase` holds the tokens since an open `<phrase>`."""
+    """An answer that is being written.
+
+    Attributes:
+        phrase: the tokens since an open `<phrase>`.
+        nouns: float [N], what the namer would call the region, until a noun has been written.
+    """
 
     ids: list[int] = field(default_factory=list)
     fresh: list[int] = field(default_factory=list)
@@ -87,11 +93,12 @@ class _Answer:
     scores: list[float] = field(default_factory=list)
     probabilities: list[float] = field(default_factory=list)
     complete: bool = False
+    nouns: Tensor | None = None
 
 
 def decode(
-    model: FerretForConditionalGeneration,
-    processor: FerretProcessor,
+    model: AnyFerret,
+    processor: Preparing,
     prefix: PicturePrefix,
     questions: Sequence[Question],
     how: Decoding = Decoding(),
@@ -126,6 +133,7 @@ def extend(
     logits = rows.append(
         [one.ids for one in questions], [region for one in questions for region in one.regions]
     )
+    writer.begin(answers, questions, logits)
     prefilled = perf_counter()
     active = list(range(len(questions)))
     while active:
@@ -166,6 +174,9 @@ class _Writer:
         ids = (config.phrase_token_id, config.box_token_id, config.first_location_token_id)
         # -1 is no token: models that write coordinates as text have none of these.
         self.phrase, self.box, self.first_location = (-1 if one is None else one for one in ids)
+        self.nouns: NounEvidence | None = None
+        if config.noun_token_ids:
+            self.nouns = NounEvidence(config.noun_token_ids, config.noun_weight, rows.model.device)
         self.stop = rows.processor.stop_ids
         self.generator = torch.Generator(rows.model.device).manual_seed(how.seed)
         allowed = {self.phrase, self.box, *self.stop}
@@ -178,6 +189,19 @@ class _Writer:
             dtype=torch.long,
             device=rows.model.device,
         )
+
+    def begin(self, answers: Sequence[_Answer], questions: Sequence[Question], logits: Tensor) -> None:
+        """Asks the locator and the namer about what turns on their knowledge; changes the first logits in place."""
+        model, rows = self.rows.model, self.rows
+        if self.locates and (asking := [row for row, one in enumerate(questions) if one.sought is not None]):
+            sought = [one.sought for one in questions if one.sought is not None]
+            first = logits[asking]
+            lay_presence_over(model, rows.processor, rows.prefix.encoded, sought, first)
+            logits[asking] = first
+        if self.nouns is not None and (naming := [row for row, one in enumerate(questions) if one.naming]):
+            named = rows.nouns([questions[row].regions[0] for row in naming])
+            for row, nouns in zip(naming, named, strict=True):
+                answers[row].nouns = nouns
 
     def write(self, answer: _Answer, logits: Tensor) -> None:
         """Chooses an answer's next token, and after `<box>` adds what the locator says."""
@@ -207,12 +231,16 @@ class _Writer:
         if self.locates and not answer.phrase:
             # Without words there is nothing to locate; and how many boxes a phrase has, the locator has said.
             open_logits[self.box] = -torch.inf
+        if answer.nouns is not None and self.nouns is not None:
+            self.nouns.lay_over(open_logits, answer.nouns, beginning=not answer.ids)
         likely = open_logits.softmax(-1)
         if self.how.temperature > 0:
             drawn = (open_logits / self.how.temperature).softmax(-1)
             token = int(torch.multinomial(drawn, 1, generator=self.generator))
         else:
             token = int(open_logits.argmax())
+        if self.nouns is not None and token in self.nouns:
+            answer.nouns = None  # what follows the noun ("a man in a shirt") the namer knows nothing of
         return token, float(likely[token])
 
     def _locate(self, answer: _Answer) -> list[int]:

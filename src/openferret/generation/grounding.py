@@ -7,14 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from openferret import prompts
-from openferret.generation.locating import UnitBox, find_phrases
+from openferret.generation.engines import AnyFerret
+from openferret.generation.locating import UnitBox, find_phrases, phrase_ids
 from openferret.generation.prefix import Continuation, PicturePrefix
 from openferret.generation.questions import Question
 from openferret.model.locator import PhraseEncoder
-from openferret.model.modeling import FerretForConditionalGeneration
-from openferret.processing.processor import FerretProcessor, escape_text
-
-_LONGEST_TOKEN = 64  # characters
+from openferret.processing.preparing import Preparing
 
 
 @dataclass(frozen=True)
@@ -34,8 +32,8 @@ class Grounding:
 
 
 def ground_phrases(
-    model: FerretForConditionalGeneration,
-    processor: FerretProcessor,
+    model: AnyFerret,
+    processor: Preparing,
     prefix: PicturePrefix,
     phrases: Sequence[str],
     questions: Sequence[Question],
@@ -55,7 +53,7 @@ def ground_phrases(
     logits = rows.append([question.ids for question in questions])
     there, absent = model.config.phrase_token_id, processor.tokenize(prompts.ABSENT)[0]
     said: list[float] = (logits[:, there] - logits[:, absent]).sigmoid().tolist()
-    ids = [_phrase_ids(processor, phrase) for phrase in phrases]
+    ids = [phrase_ids(processor, phrase) for phrase in phrases]
     slope, constant = model.config.presence_calibration
     groundings = []
     for words, found in zip(said, find_phrases(model, prefix.encoded, ids, merged=merged), strict=True):
@@ -65,11 +63,6 @@ def ground_phrases(
     return groundings
 
 
-def is_cut(processor: FerretProcessor, phrase: str) -> bool:
+def is_cut(processor: Preparing, phrase: str) -> bool:
     """Whether a phrase is longer than what the locator reads of it."""
-    return len(_phrase_ids(processor, phrase)) > PhraseEncoder.max_length
-
-
-def _phrase_ids(processor: FerretProcessor, phrase: str) -> list[int]:
-    # Text far beyond what is read is not even tokenised.
-    return processor.tokenize(escape_text(phrase[: PhraseEncoder.max_length * _LONGEST_TOKEN]))
+    return len(phrase_ids(processor, phrase)) > PhraseEncoder.max_length

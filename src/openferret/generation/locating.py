@@ -8,13 +8,15 @@ from typing import TypeAlias
 
 import torch
 
-from openferret.model.locator import Located, distinct_instances, keep_distinct
-from openferret.model.modeling import FerretForConditionalGeneration
+from openferret.generation.engines import AnyFerret
+from openferret.model.locator import Located, PhraseEncoder, distinct_instances, keep_distinct
 from openferret.model.pictures import EncodedPictures
+from openferret.processing.preparing import Preparing, escape_text
 
 UnitBox: TypeAlias = tuple[float, float, float, float]
 
 INSTANCE_THRESHOLD = 0.3
+_LONGEST_TOKEN = 64  # characters
 _NEVER_CERTAIN = 1e-4  # probabilities are kept so far from 0 and 1 before their logit is taken
 
 
@@ -35,7 +37,7 @@ class FoundPhrase:
 
 @torch.no_grad()
 def find_phrases(
-    model: FerretForConditionalGeneration,
+    model: AnyFerret,
     encoded: EncodedPictures,
     phrases: Sequence[Sequence[int]],
     *,
@@ -69,7 +71,7 @@ def find_phrases(
 
 @torch.no_grad()
 def rank_phrases(
-    model: FerretForConditionalGeneration,
+    model: AnyFerret,
     encoded: EncodedPictures,
     phrases: Sequence[Sequence[int]],
     *,
@@ -99,8 +101,13 @@ def rank_phrases(
     return [tuple((x1, y1, x2, y2) for x1, y1, x2, y2 in one) for one in kept]
 
 
+def phrase_ids(processor: Preparing, phrase: str) -> list[int]:
+    """A phrase's tokens for a locator; text far beyond what it reads is not even tokenised."""
+    return processor.tokenize(escape_text(phrase[: PhraseEncoder.max_length * _LONGEST_TOKEN]))
+
+
 def _locate(
-    model: FerretForConditionalGeneration,
+    model: AnyFerret,
     encoded: EncodedPictures,
     phrases: Sequence[Sequence[int]],
     merged: bool,

@@ -11,10 +11,9 @@ from PIL import Image
 from torch import Tensor
 
 from openferret.errors import InputError
-from openferret.generation.engines import engine_of
-from openferret.model.modeling import FerretForConditionalGeneration
+from openferret.generation.engines import AnyFerret, engine_of
 from openferret.model.pictures import EncodedPictures
-from openferret.processing.processor import FerretProcessor
+from openferret.processing.preparing import Preparing
 from openferret.regions import Region
 
 
@@ -37,15 +36,13 @@ class PicturePrefix:
     height: int
 
 
-def context_length(model: FerretForConditionalGeneration) -> int:
+def context_length(model: AnyFerret) -> int:
     """Tokens that the language model can hold."""
     return int(getattr(model.config.text_config, "max_position_embeddings", 2**31 - 1))
 
 
 @torch.no_grad()
-def encode_prefix(
-    model: FerretForConditionalGeneration, processor: FerretProcessor, image: Image.Image
-) -> PicturePrefix:
+def encode_prefix(model: AnyFerret, processor: Preparing, image: Image.Image) -> PicturePrefix:
     """Runs the vision tower and the language model over a picture.
 
     Args:
@@ -82,8 +79,8 @@ class Continuation:
 
     def __init__(
         self,
-        model: FerretForConditionalGeneration,
-        processor: FerretProcessor,
+        model: AnyFerret,
+        processor: Preparing,
         prefix: PicturePrefix,
         rows: int,
     ) -> None:
@@ -111,7 +108,7 @@ class Continuation:
         """
         flat = torch.tensor([[token for row in tokens for token in row]], device=self.model.device)
         vectors = self.model.model.embed(flat, regions=self._vectors(regions))[0]
-        logits = self._growing.append(vectors.split([len(row) for row in tokens]))
+        logits = self._growing.append(torch.split(vectors, [len(row) for row in tokens]))
         self.lengths = [length + len(row) for length, row in zip(self.lengths, tokens, strict=True)]
         return logits
 
@@ -120,16 +117,26 @@ class Continuation:
         self._growing.keep(rows)
         self.lengths = [self.lengths[row] for row in rows]
 
+    @torch.no_grad()
+    def nouns(self, regions: Sequence[Region]) -> Tensor:
+        """What the model's namer would call regions, in pixels of the picture: probabilities, float [R, N]."""
+        points, _, _ = self._geometry(regions)
+        picture = torch.zeros(len(regions), dtype=torch.long, device=self.model.device)
+        return self.model.model.name_regions(self.prefix.encoded, points, picture)
+
     def _vectors(self, regions: Sequence[Region]) -> Tensor | None:
         if not regions:
             return None
+        points, anchors, neighbors = self._geometry(regions)
+        picture = torch.zeros(len(regions), dtype=torch.long, device=self.model.device)
+        return self.model.model.encode_regions(self.prefix.encoded, points, anchors, neighbors, picture)
+
+    def _geometry(self, regions: Sequence[Region]) -> tuple[Tensor, list[Tensor], list[Tensor]]:
         size = (self.prefix.width, self.prefix.height)
         geometry = self.processor.region_geometry(regions, [size] * len(regions))
         device = self.model.device
-        return self.model.model.encode_regions(
-            self.prefix.encoded,
+        return (
             torch.from_numpy(geometry.points).to(device),
             [torch.from_numpy(one).to(device) for one in geometry.anchors],
             [torch.from_numpy(one).to(device) for one in geometry.neighbors],
-            torch.zeros(len(regions), dtype=torch.long, device=device),
         )

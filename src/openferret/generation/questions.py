@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 from openferret.checks import check_kind
 from openferret.errors import InputError
-from openferret.processing.processor import FerretProcessor, escape_text
-from openferret.prompts import REGION_TOKEN
+from openferret.generation.intents import Sought, sought_thing
+from openferret.processing.preparing import Preparing, escape_text
+from openferret.prompts import REFER, REGION_TOKEN
 from openferret.regions import Region, fit_region
 
 LONGEST_QUESTION = 1024  # tokens: far beyond what a question needs, and read in a second or so
@@ -25,15 +26,19 @@ class Question:
         ids: its tokens, up to where the answer begins.
         regions: in the order of their placeholders, in pixels of the picture.
         warnings: sentences about what was changed or left out.
+        sought: the thing whose presence or place is asked for.
+        naming: asks what its one region is, and nothing else.
     """
 
     ids: tuple[int, ...]
     regions: tuple[Region, ...] = ()
     warnings: tuple[str, ...] = ()
+    sought: Sought | None = None
+    naming: bool = False
 
 
 def write_question(
-    processor: FerretProcessor,
+    processor: Preparing,
     text: str,
     regions: Sequence[Region],
     size: tuple[int, int],
@@ -93,4 +98,5 @@ def write_question(
         for number, region in enumerate(fitted)
         if not any(region is one for one in mentioned)
     ]
-    return Question(tuple(ids), tuple(mentioned[:shown]), tuple(warnings))
+    naming = len(mentioned) == shown == 1 and _REFERENCE.sub("{region}", text) == REFER
+    return Question(tuple(ids), tuple(mentioned[:shown]), tuple(warnings), sought_thing(text), naming)

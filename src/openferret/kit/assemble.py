@@ -105,7 +105,10 @@ def assemble(base: Path, trunk: Path, adapter: Path, out_dir: Path) -> None:
     names = trained.get("model.namer.output.bias", torch.empty(0))
     config = kit_config(AutoConfig.from_pretrained(base), region_nouns=len(names))
     for name, values in json.loads(metadata.get("calibration", "{}")).items():
-        setattr(config, name, tuple(values))
+        setattr(config, name, tuple(values) if isinstance(values, list) else values)
+    config.vision_config.image_size = int(metadata.get("image_size", config.vision_config.image_size))
+    tokenizer = add_tokens(AutoTokenizer.from_pretrained(base))
+    config.noun_token_ids = _first_tokens(tokenizer, metadata.get("nouns", "").split())
     with torch.device("meta"):
         model = FerretForConditionalGeneration(config)
     state = _language_state(
@@ -123,8 +126,12 @@ def assemble(base: Path, trunk: Path, adapter: Path, out_dir: Path) -> None:
             f"{adapter.name} does not fit this openferret: tensor {missing[0]}, one of {len(missing)}."
         )
     _save(model, state, out_dir)
-    tokenizer = add_tokens(AutoTokenizer.from_pretrained(base))
     FerretProcessor.for_config(tokenizer, config).save_pretrained(out_dir)
+
+
+def _first_tokens(tokenizer: Any, nouns: list[str]) -> tuple[int, ...]:
+    """The first token of each noun after a space, then at the beginning of a text."""
+    return tuple(tokenizer(before + noun)["input_ids"][0] for before in (" ", "") for noun in nouns)
 
 
 def _language_state(base: dict[str, Any], trained: dict[str, Any], lora_scale: float) -> dict[str, Any]:

@@ -132,6 +132,23 @@ class FerretBody(nn.Module):
         """
         return self._read_regions(encoded.maps, points, anchors, neighbors, picture)
 
+    def name_regions(self, encoded: EncodedPictures, points: Tensor, picture: Tensor) -> Tensor:
+        """What the namer would call regions: probabilities of its nouns, float [R, N].
+
+        Args:
+            encoded: from `encode_pictures`.
+            points: float [R, P, 2], (x, y) in 0..1.
+            picture: int64 [R], which of the B pictures each region lies on.
+
+        Raises:
+            InputError: the model has no namer.
+        """
+        if self.namer is None:
+            raise InputError("This model has no namer: its configuration says region_nouns = 0.")
+        pooled = pooled_features(encoded.maps, points.to(encoded.tokens.dtype), picture)
+        probabilities: Tensor = self.namer(pooled).float().softmax(-1)
+        return probabilities
+
     def _read_regions(
         self,
         maps: Sequence[Tensor],

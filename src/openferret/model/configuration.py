@@ -59,6 +59,11 @@ class FerretConfig(FerretSizes, PreTrainedConfig):
             probability that the box round a phrase is right (IoU >= 0.5).
         instance_calibration: weight of an instance's logit, and a constant: the same of one instance.
         presence_calibration: weight of the logit that a phrase is there, and a constant: the same calibrated.
+        exists_calibration: weights of the language model's "yes" against "no" and of the locator's presence, both
+            logits, and a constant: the logit of "yes" to "Is there ...?".
+        noun_token_ids: first tokens of the namer's nouns after a space, then at a text's beginning: 2 region_nouns of
+            them, or none if the namer is not to choose among nouns.
+        noun_weight: of the namer's opinion among nouns, 0..1; the rest is the language model's.
         locator_width: see `Locator`.
         locator_phrase_width: see `Locator`.
 
@@ -105,6 +110,9 @@ class FerretConfig(FerretSizes, PreTrainedConfig):
     hull_calibration: tuple[float, ...] | list[float] = (1.0, 0.0, 0.0)
     instance_calibration: tuple[float, ...] | list[float] = (1.0, 0.0)
     presence_calibration: tuple[float, ...] | list[float] = (1.0, 0.0)
+    exists_calibration: tuple[float, ...] | list[float] = (1.0, 1.0, 0.0)
+    noun_token_ids: tuple[int, ...] | list[int] = ()
+    noun_weight: float = 0.6
     locator_width: int = 128
     locator_phrase_width: int = 192
     tie_word_embeddings: bool = False
@@ -117,6 +125,8 @@ class FerretConfig(FerretSizes, PreTrainedConfig):
         self.hull_calibration = tuple(self.hull_calibration)
         self.instance_calibration = tuple(self.instance_calibration)
         self.presence_calibration = tuple(self.presence_calibration)
+        self.exists_calibration = tuple(self.exists_calibration)
+        self.noun_token_ids = tuple(self.noun_token_ids)
         self._check()
 
     def _check(self) -> None:
@@ -142,6 +152,17 @@ class FerretConfig(FerretSizes, PreTrainedConfig):
             f"object_tokens must lie between 0 and the tower's {self.map_side**2} cells",
         )
         require(self.region_nouns >= 0, "region_nouns must be 0 or more")
+        tokens = self.noun_token_ids
+        words = self.text_config.vocab_size
+        require(
+            len(tokens) in (0, 2 * self.region_nouns)
+            and all(isinstance(one, int) and 0 <= one < words for one in tokens),
+            "noun_token_ids must be two tokens for each of region_nouns, or none",
+        )
+        require(
+            isinstance(self.noun_weight, int | float) and 0 <= self.noun_weight <= 1,
+            "noun_weight must lie between 0 and 1",
+        )
         require(
             not self.object_tokens or self.object_token_id is not None, "object_tokens need object_token_id"
         )
@@ -157,6 +178,7 @@ class FerretConfig(FerretSizes, PreTrainedConfig):
             ("hull_calibration", 3),
             ("instance_calibration", 2),
             ("presence_calibration", 2),
+            ("exists_calibration", 3),
         ):
             values = getattr(self, name)
             finite = all(isinstance(one, int | float) and math.isfinite(one) for one in values)

@@ -2,9 +2,9 @@
 
     python -m openferret.train.calibrate --data DIR --adapter src/openferret/kit/adapter.safetensors
 
-On dev (300 train pictures that are never trained on), logistic fits of three events: the box round a phrase is
+On dev (300 train pictures that are never trained on), logistic fits of four events: the box round a phrase is
 right; an instance's box is right (IoU >= 0.5 with any box of the phrase); the phrase is in the picture at all
-(against as many phrases of other pictures).
+(against as many phrases of other pictures), by what is said to "Where is ...?" and to "Is there ...?".
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from torch.nn import functional
 from openferret import Ferret, prompts
 from openferret.flickr30k import development_names, read_entities
 from openferret.generation.grounding import ground_phrases
-from openferret.generation.locating import find_phrases
+from openferret.generation.locating import find_phrases, phrase_ids
+from openferret.generation.prefix import Continuation
 from openferret.generation.questions import write_question
 from openferret.kit.assemble import assemble
 from openferret.kit.conversion import language_model, vision_model
@@ -85,7 +86,8 @@ def gather(ferret: Ferret, data: Path, most: int = 6) -> dict[str, Evidence]:
     kept_back = sorted(development_names(names))
     records = [flickr_record(row, one) for row, one in enumerate(read_entities(data, kept_back))]
     model, processor = ferret.loaded.model, ferret.loaded.processor
-    found = {"hull": Evidence(), "instance": Evidence(), "presence": Evidence()}
+    found = {"hull": Evidence(), "instance": Evidence(), "presence": Evidence(), "exists": Evidence()}
+    yes, no = (processor.tokenize(text)[0] for text in (prompts.YES, prompts.NO))
     for number, (name, record) in enumerate(zip(kept_back, records, strict=True)):
         writer = Writer(record, WHOLE, records, KIT_SAMPLER.points, np.random.default_rng(number))
         shown = [writer.shown[k] for k in writer.generator.permutation(len(writer.shown))[:most]]
@@ -98,10 +100,21 @@ def gather(ferret: Ferret, data: Path, most: int = 6) -> dict[str, Evidence]:
             write_question(processor, prompts.GROUND.format(phrase=one), [], (scene.width, scene.height))
             for one in phrases
         ]
+        truth_of = [True] * len(shown) + [False] * len(absent)
         answers = ground_phrases(model, processor, scene.prefix, phrases, questions, merged=False)
-        for answer, there in zip(answers, [True] * len(shown) + [False] * len(absent), strict=True):
+        for answer, there in zip(answers, truth_of, strict=True):
             found["presence"].add([logit(answer.presence)], there)
         encoded = scene.prefix.encoded
+        asked = [
+            write_question(
+                processor, prompts.EXISTS_IN_IMAGE.format(phrase=one), [], (scene.width, scene.height)
+            )
+            for one in phrases
+        ]
+        said = Continuation(model, processor, scene.prefix, len(asked)).append([one.ids for one in asked])
+        seen = find_phrases(model, encoded, [phrase_ids(processor, one) for one in phrases])
+        for row, one, there in zip(said, seen, truth_of, strict=True):
+            found["exists"].add([float(row[yes] - row[no]), logit(one.presence)], there)
         ids = [processor.tokenize(one.text) for one in shown]
         for one, hull, whole in zip(
             shown,

@@ -153,7 +153,7 @@ def sample_batch(
             others = classes if exhaustive else records[generator.integers(0, len(records))].named
             if not others:
                 continue
-            named = others[generator.integers(0, len(others))]
+            named = others[int(generator.integers(0, len(others)))]
             if named.head not in record.heads and not (named.people and record.people):
                 texts.append(vary(named.text, generator))
                 picture.append(index)

@@ -1,0 +1,110 @@
+"""What the vision side says of an answer's words, laid over what the language model would say.
+
+Two heads know something better than a language model of Kit's size: the locator, whether a thing is in the picture;
+the namer, what a region shows. Neither writes words. Where an answer turns on such knowledge, the probability that the
+language model gives to the words in question ("Yes" and "No"; all nouns) is shared among them anew, and all other words
+keep theirs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from openferret import prompts
+from openferret.generation.engines import AnyFerret
+from openferret.generation.intents import Sought
+from openferret.generation.locating import find_phrases, phrase_ids
+from openferret.model.pictures import EncodedPictures
+from openferret.processing.preparing import Preparing
+
+_NEVER_CERTAIN = 1e-4
+
+
+def redistribute(logits: Tensor, tokens: Tensor, weights: Tensor) -> None:
+    """Shares the probability of some tokens among them anew, in place; that of all others stays.
+
+    Args:
+        logits: float [V].
+        tokens: int64 [n], each once.
+        weights: float [n], logits of the new shares.
+
+    Example:
+        >>> logits = torch.tensor([0.0, 2.0, 1.0])
+        >>> before = logits.softmax(0)[0]
+        >>> redistribute(logits, torch.tensor([1, 2]), torch.tensor([0.0, 3.0]))
+        >>> bool(logits[2] > logits[1]), bool(torch.isclose(logits.softmax(0)[0], before))
+        (True, True)
+    """
+    logits[tokens] = logits[tokens].logsumexp(0) + weights.to(logits.dtype).log_softmax(0)
+
+
+def lay_presence_over(
+    model: AnyFerret,
+    processor: Preparing,
+    encoded: EncodedPictures,
+    sought: Sequence[Sought],
+    logits: Tensor,
+) -> None:
+    """Lets the locator have its say in the first word of answers about what is there and where, in place.
+
+    Args:
+        model: with a locator.
+        processor: the model's own.
+        encoded: one picture.
+        sought: what is asked for in each row, at least one.
+        logits: float [rows, V], of the answers' first tokens.
+    """
+    config = model.config
+    found = find_phrases(model, encoded, [phrase_ids(processor, one.phrase) for one in sought])
+    yes, no, absent = (processor.tokenize(text)[0] for text in (prompts.YES, prompts.NO, prompts.ABSENT))
+    for row, thing, where in zip(logits, sought, found, strict=True):
+        seen = min(max(where.presence, _NEVER_CERTAIN), 1 - _NEVER_CERTAIN)
+        seen_logit = math.log(seen / (1 - seen))
+        if thing.kind == "exists":
+            pair = torch.tensor([yes, no], device=logits.device)
+            said = float(row[yes] - row[no])
+            own, other, constant = config.exists_calibration
+            logit = own * said + other * seen_logit + constant
+        else:
+            pair = torch.tensor([config.phrase_token_id, absent], device=logits.device)
+            said = torch.sigmoid(row[pair[0]] - row[pair[1]]).item()
+            both = min(max((said + seen) / 2, _NEVER_CERTAIN), 1 - _NEVER_CERTAIN)
+            slope, constant = config.presence_calibration
+            logit = slope * math.log(both / (1 - both)) + constant
+        redistribute(row, pair, torch.tensor([logit, 0.0], device=logits.device))
+
+
+class NounEvidence:
+    """The namer's opinion as tokens.
+
+    Args:
+        token_ids: first tokens of N nouns after a space, then those of the same nouns at a text's beginning, [2N].
+        weight: of the namer's opinion, 0 (none) to 1 (the language model's does not count among the nouns).
+        device: of the logits.
+    """
+
+    def __init__(self, token_ids: Sequence[int], weight: float, device: torch.device) -> None:
+        both = torch.tensor(list(token_ids), dtype=torch.long, device=device).view(2, -1)
+        self.weight = weight
+        self._tables = [torch.unique(row, return_inverse=True) for row in both]
+        self._known = frozenset(both.flatten().tolist())
+
+    def __contains__(self, token: int) -> bool:
+        return token in self._known
+
+    def lay_over(self, logits: Tensor, nouns: Tensor, beginning: bool) -> None:
+        """Moves the probability of nouns towards the namer's, in place.
+
+        Args:
+            logits: float [V], of the next token.
+            nouns: float [N], the namer's probabilities.
+            beginning: the next token begins the answer.
+        """
+        tokens, owner = self._tables[beginning]
+        shares = torch.zeros(len(tokens), device=logits.device).index_add(0, owner, nouns.float())
+        own = logits[tokens].log_softmax(0)
+        redistribute(logits, tokens, (1 - self.weight) * own + self.weight * shares.clamp(min=1e-6).log())
