@@ -74,6 +74,15 @@ class Settings:
     device: Annotated[
         str, typer.Option(metavar="DEVICE", help="cpu, cuda, cuda:1 or mps.", rich_help_panel=_COMMON)
     ] = "cpu"
+    engine: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="fast (8-bit weights, on a CPU), reference (transformers) or auto: fast where it can be had. "
+            "Default: $OPENFERRET_ENGINE, else auto.",
+            rich_help_panel=_COMMON,
+        ),
+    ] = None
     seed: Annotated[
         int,
         typer.Option(min=0, max=2**32 - 1, help="Of the sampled points.", rich_help_panel=_COMMON),
@@ -85,4 +94,5 @@ class Settings:
 
     def identity(self) -> dict[str, object]:
         """The settings that an answer depends on."""
-        return {"model": self.model, "seed": self.seed, "max_new_tokens": self.max_new_tokens}
+        named = {"engine": self.engine} if self.engine is not None else {}
+        return {"model": self.model, "seed": self.seed, "max_new_tokens": self.max_new_tokens, **named}

@@ -20,6 +20,8 @@ def check_settings(settings: Settings) -> None:
     """Refuse what can be seen to be wrong without loading anything: InputError."""
     if not re.fullmatch(r"cpu|mps|cuda(:\d{1,3})?", settings.device):
         raise InputError(f"--device must be cpu, cuda, cuda:N or mps, not {settings.device!r}")
+    if settings.engine not in (None, "auto", "fast", "reference"):
+        raise InputError(f"--engine must be auto, fast or reference, not {settings.engine!r}")
     if not settings.model.strip():
         raise InputError("--model is empty: give kit or a model folder")
 
@@ -35,4 +37,4 @@ def load_model(settings: Settings) -> Ferret:
     ):
         from openferret.predictor import Ferret
 
-        return Ferret.load(settings.model, device=settings.device, seed=settings.seed)
+        return Ferret.load(settings.model, device=settings.device, seed=settings.seed, engine=settings.engine)

@@ -76,20 +76,25 @@ class FerretModel:
         self._seed = seed
 
     @classmethod
-    def load(cls, model: str, device: str = "cpu", seed: int = 0) -> FerretModel:
+    def load(cls, model: str, device: str = "cpu", seed: int = 0, engine: str | None = None) -> FerretModel:
         """Opens "kit" or a model folder; WeightsError or InputError if it cannot be."""
         from openferret.kit.assemble import ensure_kit
         from openferret.predictor import Ferret
 
         return cls(
-            Ferret.load(model, device=device, seed=seed),
+            Ferret.load(model, device=device, seed=seed, engine=engine),
             ensure_kit() if model == "kit" else Path(model),
             seed,
         )
 
     def card(self) -> ModelCard:
-        """Its folder's name and digest."""
-        settings = (("seed", str(self._seed)),)
+        """Its folder's name and digest, and what ran its language model."""
+        engine = self._ferret.loaded.engine
+        settings = (
+            ("seed", str(self._seed)),
+            ("engine", engine.name),
+            ("precision", engine.precision),
+        )
         return ModelCard(self._ferret.name, "ferret", folder_digest(self._folder), settings)
 
     def look(self, image: Image.Image) -> Scene:
