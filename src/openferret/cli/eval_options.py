@@ -154,6 +154,10 @@ class Candidate:
         ),
     ] = "kit"
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 or mps.", rich_help_panel=_ASKING)] = "cpu"
+    engine: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="auto, fast or reference, for kit and folders.", rich_help_panel=_ASKING),
+    ] = None
     model_seed: Annotated[
         int, typer.Option(min=0, max=2**32 - 1, help="Of the sampled points.", rich_help_panel=_ASKING)
     ] = 0

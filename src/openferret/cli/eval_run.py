@@ -104,7 +104,9 @@ def _loader(candidate: Candidate) -> Callable[[], Model]:
             raise InputError(f"{folder} is not a folder: --model {PREFIX}FOLDER wants one of transformers")
         return lambda: load_peer(folder, candidate.device)
     if candidate.endpoint is None:
-        return lambda: FerretModel.load(candidate.model, candidate.device, candidate.model_seed)
+        return lambda: FerretModel.load(
+            candidate.model, candidate.device, candidate.model_seed, candidate.engine
+        )
     from openferret.eval.endpoint import EndpointModel
     from openferret.eval.transport import ChatServer
 
