@@ -219,7 +219,9 @@ def tidy(text: str) -> str:
     return " ".join(text.split())
 
 
-MIXTURE = ("refer",) * 6 + ("choose",) * 2 + ("ground",) * 2 + ("exists",) * 3 + ("describe", "relate")
+MIXTURE = (
+    ("refer",) * 6 + ("choose",) * 2 + ("ground",) * 2 + ("exists",) * 2 + ("describe",) * 2 + ("relate",)
+)
 
 
 def write_exchanges(

@@ -105,6 +105,9 @@ def main() -> None:
     parser.add_argument("--trunk", type=Path, required=True)
     parser.add_argument("--language", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument(
+        "--side", type=int, default=320, help="of the pictures that it was trained on, in pixels"
+    )
     options = parser.parse_args()
     trunk = torch.load(options.trunk, weights_only=True)
     language = torch.load(options.language, weights_only=True)
@@ -113,6 +116,7 @@ def main() -> None:
         "trunk_steps": str(trunk["step"]),
         "language_steps": str(language["step"]),
         "nouns": " ".join(trunk["heads"]),
+        "image_size": str(options.side),
     }
     save_file(adapter_tensors(trunk["average"], language["model"]), options.out, metadata=metadata)
 

@@ -149,7 +149,7 @@ def main() -> None:
     parser.add_argument("--start", type=Path, help="adapter.safetensors that the first leg goes on from")
     parser.add_argument("--minutes", type=float, default=40)
     parser.add_argument("--batch", type=int, default=4)
-    parser.add_argument("--side", type=int, default=256)
+    parser.add_argument("--side", type=int, default=320)
     parser.add_argument("--rank", type=int, default=16)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()

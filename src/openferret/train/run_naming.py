@@ -3,8 +3,8 @@
     python -m openferret.train.run_naming --data DIR --trunk runs/trunk/state.pt
 
 Stage T shows a step some hundred regions and pays for the whole vision side. With the trunk still, what the namer
-reads of a region can be computed once (1.5 GB in memory), and a pass over all boxes takes seconds. `--trunk` is
-rewritten.
+reads of a region can be computed once (0.7 GB), and a pass over all boxes takes seconds. The features are kept beside
+the trunk, so that a stopped stage need not read the pictures again; `--trunk` is rewritten.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from openferret.model.namer import pooled_features
@@ -36,6 +36,39 @@ class NamedRegions:
 
     features: Tensor
     shares: list[dict[int, float]]
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Mean and standard deviation of each feature, float [F].
+
+    Features of five maps differ in scale by a factor of a hundred; brought to one scale the namer learns two to three
+    times faster. At inference there is no such step: it is folded into the namer's first matrix.
+    """
+
+    mean: Tensor
+    deviation: Tensor
+
+    @classmethod
+    def of(cls, features: Tensor) -> Scale:
+        """Of features float16 [n, F], read in parts."""
+        total, squares = torch.zeros(2, features.shape[1], dtype=torch.float64)
+        for part in torch.split(features, 4096):
+            wide = part.double()
+            total, squares = total + wide.sum(0), squares + wide.square().sum(0)
+        mean = total / len(features)
+        deviation = (squares / len(features) - mean.square()).clamp(min=0).sqrt() + 1e-3
+        return cls(mean.float(), deviation.float())
+
+    def unfold(self, layer: nn.Linear) -> None:
+        """A layer for features as they are -> the same for scaled ones."""
+        layer.bias.copy_(layer.bias + layer.weight @ self.mean)
+        layer.weight.copy_(layer.weight * self.deviation)
+
+    def fold(self, layer: nn.Linear) -> None:
+        """A layer for scaled features -> the same for features as they are."""
+        layer.weight.copy_(layer.weight / self.deviation)
+        layer.bias.copy_(layer.bias - layer.weight @ self.mean)
 
 
 @torch.no_grad()
@@ -75,6 +108,9 @@ def train_namer(
 ) -> float:
     """Fits the namer; returns the last epoch's mean loss."""
     learned = [*model.namer.hidden.parameters(), *model.namer.output.parameters()]
+    scale = Scale.of(regions.features)
+    with torch.no_grad():
+        scale.unfold(model.namer.hidden)
     optimizer = torch.optim.AdamW(learned, lr=rate, weight_decay=0.05)
     model.namer.train()
     steps, running = len(regions.shares) // batch, 0.0
@@ -84,7 +120,8 @@ def train_namer(
         for step in range(steps):
             chosen = order[step * batch : (step + 1) * batch]
             target = noun_shares([regions.shares[one] for one in chosen], model.namer.output.out_features)
-            logits = model.namer(regions.features[torch.from_numpy(chosen)].float())
+            read = regions.features[torch.from_numpy(chosen)].float()
+            logits = model.namer((read - scale.mean) / scale.deviation)
             loss = functional.cross_entropy(logits, target)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
@@ -93,6 +130,9 @@ def train_namer(
                 group["lr"] = rate * min(share * 50, 1.0) * (1 + np.cos(np.pi * share)) / 2
             optimizer.step()
             running += loss.item() / steps
+        print({"pass": epoch + 1, "loss": round(running, 3)}, flush=True)
+    with torch.no_grad():
+        scale.fold(model.namer.hidden)
     model.namer.eval()
     return running
 
@@ -103,7 +143,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--trunk", type=Path, required=True)
     parser.add_argument("--epochs", type=int, default=6)
-    parser.add_argument("--side", type=int, default=256)
+    parser.add_argument("--side", type=int, default=320)
     parser.add_argument("--rate", type=float, default=1e-3)
     options = parser.parse_args()
     torch.manual_seed(0)
@@ -120,7 +160,13 @@ def main() -> None:
     model.namer.hidden.requires_grad_(True)
     model.namer.output.requires_grad_(True)
     began = time.monotonic()
-    regions = read_all(model, store, train, {head: n for n, head in enumerate(heads)}, options.side)
+    kept = options.trunk.with_name(f"named-{state['step']}-{options.side}.pt")
+    if kept.exists():
+        regions = NamedRegions(**torch.load(kept, weights_only=True, mmap=True))
+    else:
+        regions = read_all(model, store, train, {head: n for n, head in enumerate(heads)}, options.side)
+        torch.save({"features": regions.features, "shares": regions.shares}, kept.with_suffix(".part"))
+        kept.with_suffix(".part").replace(kept)
     print({"regions": len(regions.shares), "seconds": round(time.monotonic() - began)}, flush=True)
     loss = train_namer(model, regions, options.epochs, options.rate)
     figures = {
