@@ -84,6 +84,29 @@ class Refer:
 
 
 @dataclass(frozen=True)
+class Classes:
+    """Where each class is."""
+
+    images: Images
+    annotations: Annotated[Path, _file("COCO instances, or a file of their layout.")]
+    only: Only = None
+    absent: Annotated[
+        int, typer.Option(min=0, help="Classes asked that are not there.", rich_help_panel=_DATA)
+    ] = 2
+    seed: Seed = 0
+
+
+@dataclass(frozen=True)
+class Names:
+    """What each box is."""
+
+    images: Images
+    annotations: Annotated[Path, _file("COCO instances, or a file of their layout.")]
+    only: Only = None
+    each: Annotated[int, typer.Option(min=1, help="Boxes of a class and picture.", rich_help_panel=_DATA)] = 3
+
+
+@dataclass(frozen=True)
 class Expressions:
     """Referring expressions."""
 
@@ -156,7 +179,9 @@ class Candidate:
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 or mps.", rich_help_panel=_ASKING)] = "cpu"
     engine: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="auto, fast or reference, for kit and folders.", rich_help_panel=_ASKING),
+        typer.Option(
+            metavar="NAME", help="auto, fast or reference, for kit and folders.", rich_help_panel=_ASKING
+        ),
     ] = None
     model_seed: Annotated[
         int, typer.Option(min=0, max=2**32 - 1, help="Of the sampled points.", rich_help_panel=_ASKING)
@@ -210,8 +235,10 @@ DATA_OF: dict[str, type] = {
     "lvis-refer": Refer,
     "refexp": Expressions,
     "flickr30k-entities": EntitiesByRule,
+    "ground-classes": Classes,
     "grounded-caption": Captions,
     "pope": Pope,
+    "name-classes": Names,
     "refer-caption": Entities,
     "calibration": Entities,
     "absent": Absent,

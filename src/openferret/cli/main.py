@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from openferret import __version__
-from openferret.cli import convert, data, label, mcp, model, serve, train, verbs
+from openferret.cli import convert, data, finetune, label, mcp, model, serve, train, verbs
 from openferret.cli import eval as evaluation
 from openferret.cli.commands import OneLineErrors, RegionsInOrder
 
@@ -27,6 +27,7 @@ app.command()(verbs.detect)
 app.command(cls=RegionsInOrder)(verbs.ask)
 app.command()(verbs.chat)
 app.command()(label.label)
+app.command()(finetune.finetune)
 app.command()(mcp.mcp)
 app.command()(serve.serve)
 app.add_typer(model.app, name="model")

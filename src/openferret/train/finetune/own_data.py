@@ -1,0 +1,228 @@
+"""A person's boxes: which format it is, every picture opened once, and a table of what was found."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from openferret.checks import shorten
+from openferret.data.files.json_stream import first_character
+from openferret.data.problems import Problems
+from openferret.data.records import AnnotatedObject, Record
+from openferret.data.sources import read_source
+from openferret.data.sources.reading import inside
+from openferret.errors import InputError
+from openferret.eval.metrics.boxes import BoxNumbers, area
+from openferret.images import load_image
+
+Format: TypeAlias = Literal["coco_json", "yolo", "label_studio"]
+_TITLES: dict[Format, str] = {"coco_json": "COCO", "yolo": "YOLO", "label_studio": "Label Studio"}
+_YAML = (".yaml", ".yml")
+_NAMED = 5  # files in a message
+_KNOWN = "a COCO json, a YOLO folder (or its data.yaml), or a Label Studio json"
+
+
+@dataclass(frozen=True)
+class OwnPicture:
+    """A picture with its boxes.
+
+    Attributes:
+        file: path below the folder of pictures.
+        path: where it lies.
+        width: of the upright picture in pixels.
+        height: of the upright picture in pixels.
+        boxes: by class, in 0..1.
+    """
+
+    file: str
+    path: Path
+    width: int
+    height: int
+    boxes: Mapping[str, tuple[BoxNumbers, ...]]
+
+
+@dataclass(frozen=True)
+class ClassCount:
+    """What was found of a class; `size` is the median share of the picture that a box covers, in percent."""
+
+    name: str
+    boxes: int
+    pictures: int
+    size: float
+
+
+@dataclass(frozen=True)
+class OwnData:
+    """Everything that was found.
+
+    Attributes:
+        title: of the format.
+        pictures: that can be used, with boxes or without.
+        classes: every class that the data name, in their order.
+        missing: pictures that are named and are not there.
+        damaged: pictures that cannot be opened, and why.
+        problems: annotations that could not be used.
+    """
+
+    title: str
+    pictures: tuple[OwnPicture, ...]
+    classes: tuple[str, ...]
+    missing: tuple[str, ...]
+    damaged: Mapping[str, str]
+    problems: Problems
+
+    def counts(self) -> list[ClassCount]:
+        """A line for each class, in their order."""
+        lines = []
+        for name in self.classes:
+            sizes = [area(box) for one in self.pictures for box in one.boxes.get(name, ())]
+            pictures = sum(name in one.boxes for one in self.pictures)
+            lines.append(
+                ClassCount(name, len(sizes), pictures, 100 * statistics.median(sizes) if sizes else 0.0)
+            )
+        return lines
+
+
+def read_own_data(data: Path, images: Path) -> OwnData:
+    """Reads annotations and opens every picture.
+
+    Args:
+        data: a COCO json, a YOLO folder or its data.yaml, or a Label Studio json.
+        images: folder of the pictures.
+
+    Raises:
+        InputError: something does not exist, or is of no known format.
+    """
+    kind = find_format(data)
+    if not images.is_dir():
+        raise InputError(f"--images {images} is not a folder: give the one that holds the pictures")
+    problems = Problems()
+    records = list(_records(kind, data, images, problems))
+    classes: dict[str, None] = {}
+    for record in records:
+        named = [one.name for one in record.vocabulary.categories] if record.vocabulary else []
+        classes |= dict.fromkeys(map(class_name, [*named, *(thing.name for thing in record.objects)]))
+    missing, damaged, pictures = [], {}, []
+    for record in {one.picture.file: one for one in records}.values():
+        file = record.picture.file
+        path = inside(images, file)
+        if path is None or not path.is_file():
+            missing.append(file)
+            continue
+        try:
+            size = load_image(path).size
+        except InputError as error:
+            damaged[file] = str(error)
+            continue
+        if record.picture.known_size and size != (record.picture.width, record.picture.height):
+            said = f"{record.picture.width} x {record.picture.height}"
+            problems.add(
+                "other size",
+                file,
+                f"the data say {said} pixels, it has {size[0]} x {size[1]}; boxes are scaled",
+            )
+        pictures.append(OwnPicture(file, path, *size, _boxes(record)))
+    missing += [one.place for one in problems if one.kind == "missing picture"]
+    damaged |= {one.place: one.message for one in problems if one.kind == "damaged picture"}
+    return OwnData(_TITLES[kind], tuple(pictures), tuple(classes), tuple(missing), damaged, problems)
+
+
+def find_format(data: Path) -> Format:
+    """Which format a file or folder is of.
+
+    Raises:
+        InputError: it does not exist, or is of no known format.
+    """
+    if not data.exists():
+        raise InputError(f"--data {data} does not exist: give {_KNOWN}")
+    if data.is_dir() or data.suffix.lower() in _YAML:
+        return "yolo"
+    first = first_character(data) if data.suffix.lower() == ".json" else ""
+    if first == "[":
+        return "label_studio"
+    if first == "{":
+        return "coco_json"
+    raise InputError(f"--data {data} is of no format that is known here: give {_KNOWN}")
+
+
+def check_own_data(data: OwnData, skip: bool = False) -> OwnData:
+    """What can be learned from, or the reason why nothing can.
+
+    Args:
+        data: as it was read.
+        skip: leave out classes without boxes and pictures that are missing or damaged, rather than stop.
+
+    Returns:
+        The data, without classes that have no boxes.
+
+    Raises:
+        InputError: there is nothing to learn from, or something is wrong and `skip` is False.
+    """
+    left_out = "put it right, or leave such out with --skip-bad"
+    if not data.pictures and not data.missing and not data.damaged:
+        raise InputError("the data name no picture: there is nothing to learn from")
+    for what, names in (("are missing", data.missing), ("cannot be opened", tuple(data.damaged))):
+        if names and (not skip or not data.pictures):
+            total = len(data.pictures) + len(data.missing) + len(data.damaged)
+            shown = ", ".join(map(shorten, names[:_NAMED])) + (", ..." if len(names) > _NAMED else "")
+            raise InputError(f"{len(names)} of {total} pictures {what}: {shown}; {left_out}")
+    counts = data.counts()
+    if not any(one.boxes for one in counts):
+        raise InputError("the data have no box that can be used: there is nothing to learn from")
+    empty = [one.name for one in counts if not one.boxes]
+    if empty and not skip:
+        shown = ", ".join(map(repr, empty[:_NAMED])) + (", ..." if len(empty) > _NAMED else "")
+        several = f"{len(empty)} classes have" if len(empty) > 1 else "a class has"
+        raise InputError(f"{several} no boxes: {shown}; label some, or leave such out with --skip-bad")
+    if sum(bool(one.boxes) for one in data.pictures) < 2:
+        raise InputError(
+            "boxes on at least two pictures are needed: one part is learned from, another is measured on"
+        )
+    kept = tuple(one.name for one in counts if one.boxes)
+    return OwnData(data.title, data.pictures, kept, data.missing, data.damaged, data.problems)
+
+
+def class_name(name: str) -> str:
+    """A class as a person would say it: "Acme_Logo" -> "acme logo".
+
+    >>> class_name("Traffic_Light")
+    'traffic light'
+    """
+    return " ".join(name.replace("_", " ").split()).lower() or name
+
+
+def _records(kind: Format, data: Path, images: Path, problems: Problems) -> Iterator[Record]:
+    if kind != "yolo":
+        yield from read_source(kind, data, problems, images)
+        return
+    root = data if data.is_dir() else data.parent
+    seen: set[str] = set()
+    for split in ("train", "val", "valid", "test"):
+        try:
+            found = list(read_source(kind, root, problems if not seen else Problems(), images, split=split))
+        except InputError:
+            if split == "train":
+                raise
+            continue
+        for record in found:
+            if record.picture.file not in seen:
+                seen.add(record.picture.file)
+                yield record
+
+
+def _boxes(record: Record) -> dict[str, tuple[BoxNumbers, ...]]:
+    width, height = record.picture.width, record.picture.height
+    found: dict[str, list[BoxNumbers]] = {}
+    for thing in _single(record.objects):
+        box = thing.box
+        scaled = (box.x1 / width, box.y1 / height, box.x2 / width, box.y2 / height)
+        if area(scaled):
+            found.setdefault(class_name(thing.name), []).append(scaled)
+    return {name: tuple(boxes) for name, boxes in found.items()}
+
+
+def _single(objects: Sequence[AnnotatedObject]) -> Iterator[AnnotatedObject]:
+    yield from (one for one in objects if not one.is_crowd)

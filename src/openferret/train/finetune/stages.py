@@ -1,0 +1,133 @@
+"""The two runs of a fine-tuning, as recipes of the general loop and their objectives.
+
+`see`: the locator learns where the classes are and the namer what they are called, on features that were computed
+once; what they knew is held by their untouched copies. `say`: low-rank updates of the language model learn to read
+it, in few steps.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from openferret.loading import LoadedModel
+from openferret.train.finetune.start import memory_phrases
+from openferret.train.language_objective import LanguageObjective
+from openferret.train.locator_objective import MEMORY as LOCATOR_MEMORY
+from openferret.train.locator_objective import PRESENCE, LocatorObjective, Memory
+from openferret.train.namer_objective import MEMORY as NAMER_MEMORY
+from openferret.train.namer_objective import NamerObjective
+from openferret.train.objective import Objective
+from openferret.train.recipe import (
+    BatchRecipe,
+    DataRecipe,
+    Every,
+    LoraRecipe,
+    ModelRecipe,
+    MonitorRecipe,
+    OptimizerRecipe,
+    Part,
+    TrainingRecipe,
+)
+
+_LONGEST = 768  # tokens of a row
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How long and how hard is learned.
+
+    Args:
+        see: steps of the locator and the namer.
+        say: steps of the language model; 0 leaves it as it is.
+        batch: pictures of a step of `see`; `say` takes a third.
+        rate: factor of every learning rate.
+        seed: of the order.
+        boards: dashboards.
+        threads: of the processor; 0 leaves it to torch.
+    """
+
+    see: int = 160
+    say: int = 48
+    batch: int = 12
+    rate: float = 1.0
+    seed: int = 0
+    boards: tuple[str, ...] = ("tensorboard",)
+    threads: int = 0
+
+
+def see_recipe(
+    start: Path, built: Path, place: Path, effort: Effort, rows: int, namer: bool
+) -> TrainingRecipe:
+    """The run in which locator and namer learn.
+
+    Args:
+        start: model folder.
+        built: the data set.
+        place: folder of all runs.
+        effort: how much.
+        rows: of the data, about: a step takes no more.
+        namer: whether the model has one.
+    """
+    size = max(1, min(effort.batch, rows))
+    rates: dict[Part, float] = {"locator": 5e-4 * effort.rate}
+    if namer:
+        rates["namer"] = 3e-4 * effort.rate
+    return TrainingRecipe(
+        "see",
+        place / "see",
+        ModelRecipe(str(start)),
+        _data(built, place),
+        steps=effort.see,
+        batch=BatchRecipe(size, size, 0),
+        optimizer=OptimizerRecipe(rates, clip=2.0, warmup=0.1, floor=0.02),
+        losses={PRESENCE: 0.5, LOCATOR_MEMORY: 1.0, NAMER_MEMORY: 2.0},
+        seed=effort.seed,
+        threads=effort.threads,
+        every=Every(checkpoint=40, evaluate=max(1, effort.see // 4), keep=1),
+        monitor=MonitorRecipe(effort.boards),
+    )
+
+
+def say_recipe(start: Path, built: Path, place: Path, effort: Effort, rows: int) -> TrainingRecipe:
+    """The run in which the language model learns; arguments as of `see_recipe`."""
+    size = max(1, min(effort.batch // 3, rows))
+    return TrainingRecipe(
+        "say",
+        place / "say",
+        ModelRecipe(str(start), lora=LoraRecipe(rank=8, alpha=16.0)),
+        _data(built, place),
+        steps=effort.say,
+        batch=BatchRecipe(size, size, 8),
+        optimizer=OptimizerRecipe({"language": 2e-4 * effort.rate}, warmup=0.1, floor=0.05),
+        seed=effort.seed,
+        threads=effort.threads,
+        every=Every(checkpoint=20, evaluate=max(1, effort.say // 2), keep=1),
+        monitor=MonitorRecipe(effort.boards),
+    )
+
+
+def see_objectives(start: LoadedModel, classes: Sequence[str], nouns: Sequence[str]) -> tuple[Objective, ...]:
+    """What locator and namer learn, held to what they are in the model that the run begins with."""
+    body = start.model.model
+    objectives: list[Objective] = []
+    if body.locator is not None:
+        teacher = copy.deepcopy(body.locator).requires_grad_(False)
+        memory = Memory(teacher, memory_phrases(classes))
+        objectives.append(LocatorObjective(start.processor.tokenize, memory, absent_each=0))
+    if body.namer is not None:
+        objectives.append(NamerObjective(nouns, copy.deepcopy(body.namer).requires_grad_(False)))
+    return tuple(objectives)
+
+
+def say_objectives() -> tuple[Objective, ...]:
+    """What the language model learns."""
+    return (LanguageObjective(),)
+
+
+def _data(built: Path, place: Path) -> DataRecipe:
+    return DataRecipe(
+        (built,), place / "cache", dialogues=8, max_length=_LONGEST, cache_features=True, workers=0
+    )
