@@ -8,6 +8,8 @@ vectors, and with gradients twice more. Both are set against a product of large 
 vector measured in the same run. Peak memory is that of one call in a fresh process, weights and inputs not
 counted. The plain form is skipped where one call would take longer than `--longest` seconds.
 
+Where there is no C compiler, the fast form runs in PyTorch alone, as with --pytorch-only.
+
 Regions are boxes with sides of a tenth to six tenths of the picture's, and once the whole picture, which is the
 worst case. No training may run meanwhile.
 """
@@ -18,8 +20,10 @@ import argparse
 import functools
 import json
 import multiprocessing
+import os
 import statistics
 import time
+import unittest.mock
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -31,12 +35,14 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
+from openferret.model import sampler_native
 from openferret.model.sampler import SampleGatherPool, SpatialAwareSampler, gather_points
 from openferret.processing.geometry import SamplerGeometry, masks_geometry
 
 CHANNELS, OUTPUT, SIDE, PICTURE = 1024, 4096, 24, 336
 SIZES = SamplerGeometry(points=512, anchors=(128, 32), neighbors=(24, 24))
 PLAIN_FLOPS = 24.4e9  # a region's, to foresee the time of a call
+PYTORCH_ONLY = "OPENFERRET_BENCHMARK_PYTORCH_ONLY"
 TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
@@ -65,6 +71,12 @@ class Inputs:
     anchors: list[Tensor]
     neighbors: list[Tensor]
     picture: Tensor
+
+
+def leave_out_kernels() -> None:
+    """In this process, where the environment asks for it."""
+    if os.environ.get(PYTORCH_ONLY):
+        sampler_native._library = lambda: None
 
 
 def make(case: Case) -> tuple[SpatialAwareSampler, Inputs]:
@@ -137,14 +149,16 @@ def seconds(work: Callable[[], object]) -> float:
 
 
 def flops(work: Callable[[], object]) -> int:
-    """Operations of the matrix products in one call."""
-    with FlopCounterMode(display=False) as counter:
+    """Operations of the matrix products in one call; PyTorch's counter sees only its own."""
+    in_pytorch = unittest.mock.patch.object(sampler_native, "_library", return_value=None)
+    with in_pytorch, FlopCounterMode(display=False) as counter:
         work()
     return counter.get_total_flops()
 
 
 def peak_bytes(form: str, case: Case) -> int:
     """Highest resident memory during a call, above what lay there before; for a fresh process (Linux)."""
+    leave_out_kernels()
     sampler, inputs = make(case)
     before = _resident("VmRSS")
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the high-water mark starts anew
@@ -237,9 +251,14 @@ def main() -> None:
     parser.add_argument(
         "--longest", type=float, default=45, help="seconds that a call may be foreseen to take"
     )
+    parser.add_argument("--pytorch-only", action="store_true", help="leave the sampler's C kernels out")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
+    if options.pytorch_only:
+        os.environ[PYTORCH_ONLY] = "1"
+    leave_out_kernels()
     ceiling = ceilings(options.repeats)
+    print(f"C kernels: {'no' if sampler_native._library() is None else 'yes'}")
     for name, value in ceiling.items():
         print(f"ceiling, {name}: {value / 1e9:.0f} G/s, {torch.get_num_threads()} threads")
     print("regions | plain | GFLOP | roofline | peak | fast | GFLOP | roofline | peak | ratio", flush=True)

@@ -97,6 +97,8 @@ def _compile(compiler: str, sources: dict[str, str], main: str, path: Path) -> N
                 said = done.stderr.strip().splitlines()
                 first = next((line for line in said if "error" in line), done.returncode)
                 raise NoLibraryError(f"{Path(compiler).name} failed: {first}")
+            with made.open("rb") as whole:  # a torn library, after a power cut, would crash whoever opens it
+                os.fsync(whole.fileno())
             made.replace(path)  # in one step: another process may be doing the same
     except (OSError, subprocess.TimeoutExpired) as problem:
         raise NoLibraryError(f"{path.name} could not be compiled: {problem}") from problem

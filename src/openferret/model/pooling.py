@@ -2,7 +2,7 @@
 
 The pairs of real regions take a hundred times the memory of their points, and reading and writing them would
 cost more time than the matrices do. They are therefore made a few anchors at a time, in the processor's cache, and
-made again for the gradient.
+made again for the gradient. On a processor, where a C compiler is there, they are not made at all (`sampler.c`).
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-CHUNK_NUMBERS = {"cpu": 2**18}  # 1 MiB in fp32, of a core's second-level cache
+from openferret.model import sampler_native
+
+CHUNK_NUMBERS = {"cpu": 2**17}  # half a MiB in fp32, of a core's second-level cache
 CHUNK_NUMBERS_ELSEWHERE = 2**24  # on accelerators, starting a kernel costs more than its memory
 
 
@@ -49,9 +51,18 @@ def pool_pairs(
 
 
 def _pool(neighbor_part: Tensor, anchor_part: Tensor, neighbors: Tensor, *how: Any) -> Tensor:
+    if sampler_native.takes_pairs(neighbor_part, anchor_part, neighbors, *how[:2]):
+        return sampler_native.pool_pairs(neighbor_part, anchor_part, neighbors, *how)
     step = _anchors_at_once(neighbor_part, neighbors)
-    chunks = zip(torch.split(anchor_part, step), torch.split(neighbors, step), strict=True)
-    return torch.cat([_norm_and_pool(_pairs(neighbor_part, some, near), *how) for some, near in chunks])
+    pooled = torch.empty_like(anchor_part)
+    # One buffer for the pairs of all chunks: new memory would cost more than what is done in it.
+    room = neighbor_part.new_empty(min(step, len(neighbors)) * neighbors.shape[1], neighbor_part.shape[1])
+    for first in range(0, len(neighbors), step):
+        near = neighbors[first : first + step]
+        pairs = torch.index_select(neighbor_part, 0, near.flatten(), out=room[: near.numel()])
+        pairs = pairs.view(*near.shape, -1).add_(anchor_part[first : first + step, None])
+        pooled[first : first + step] = _norm_and_pool(pairs, *how)
+    return pooled
 
 
 class _PoolPairs(torch.autograd.Function):

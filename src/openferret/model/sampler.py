@@ -7,9 +7,9 @@ of a neighbour and its anchor, a block computes for every pair, before its ReLU,
     W_d (D (n - a) + d) + W_a a + c  =  W_d D n  -  W_d D a  +  W_a a  +  (W_d d + c)
 
 which is linear in n and in a. So the matrices act on points rather than pairs; where a picture has fewer cells
-than its regions have points, on the cells, for reading between cells is linear too; and at inference W_d D is
-multiplied once. What is left of the pairs is in `pooling.py`. The result is the same function, tested against the
-formula on the left.
+than its regions have points, on the cells, for reading between cells is linear too; and at inference W_d D and
+W_d d + c are multiplied once. What is left of the pairs is in `pooling.py`. The result is the same function, tested
+against the formula on the left.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ from functools import reduce
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
+from openferret.model import sampler_native
 from openferret.model.pooling import pool_pairs
 
 
@@ -31,26 +33,25 @@ class PointFeatures:
     Attributes:
         table: float [T, C].
         rows: int64 [R, N, K], the rows that each of N points of R regions reads.
-        weights: float [R, N, K].
+        weights: float [R, N, K]; None where every point is one row as it is (K = 1).
     """
 
     table: Tensor
     rows: Tensor
-    weights: Tensor
+    weights: Tensor | None
 
     @classmethod
     def of(cls, vectors: Tensor) -> PointFeatures:
         """Vectors [R, N, C] that are there already."""
         regions, length, _ = vectors.shape
         rows = torch.arange(regions * length, device=vectors.device).view(regions, length, 1)
-        return cls(vectors.flatten(0, 1), rows, torch.ones_like(rows, dtype=vectors.dtype))
+        return cls(vectors.flatten(0, 1), rows, None)
 
     def at(self, chosen: Tensor) -> PointFeatures:
         """Some points of each region: int64 [R, S] into N."""
         chosen = chosen[..., None]
-        return PointFeatures(
-            self.table, self.rows.take_along_dim(chosen, 1), self.weights.take_along_dim(chosen, 1)
-        )
+        weights = None if self.weights is None else self.weights.take_along_dim(chosen, 1)
+        return PointFeatures(self.table, self.rows.take_along_dim(chosen, 1), weights)
 
     def touched(self) -> PointFeatures:
         """The same without the table's rows that no point reads."""
@@ -61,9 +62,11 @@ class PointFeatures:
         return PointFeatures(self.table[used], (used.cumsum(0) - 1)[self.rows], self.weights)
 
     def read(self) -> Tensor:
-        """The vectors: float [R, N, C], in fp32 at least."""
+        """The vectors: float [R, N, C], in fp32 at least where rows are summed."""
+        if self.weights is None:
+            return functional.embedding(self.rows[..., 0], self.table)
         precision = torch.promote_types(self.table.dtype, torch.float32)
-        read = nn.functional.embedding_bag(
+        read = functional.embedding_bag(
             self.rows.flatten(0, 1),
             self.table.to(precision),
             per_sample_weights=self.weights.flatten(0, 1).to(precision),
@@ -82,20 +85,23 @@ class PointFeatures:
         Returns:
             float [R, N, C''], in fp32 at least.
         """
-        if len(self.table) < points[..., 0].numel():
-            of_vector, of_place = torch.split(first, [self.table.shape[1], 2])
+        of_vector, of_place = torch.split(first, [first.shape[0] - 2, 2])
+        of_place = reduce(torch.matmul, others, of_place)
+        if len(self.table) < points[..., 0].numel() and self.weights is not None:
             table = torch.linalg.multi_dot([self.table, of_vector, *others])
             # The places are two more weights, of two more rows.
             axes = torch.arange(2, device=points.device) + len(table)
             return PointFeatures(
-                torch.cat([table, reduce(torch.matmul, others, of_place)]),
+                torch.cat([table, of_place]),
                 torch.cat([self.rows, axes.expand_as(points)], dim=-1),
                 torch.cat([self.weights, points.to(self.weights.dtype)], dim=-1),
             ).read()
-        vectors = self.read()
-        joined = torch.cat([vectors, points.to(vectors.dtype)], dim=-1).to(self.table.dtype)
-        product: Tensor = torch.linalg.multi_dot([joined.flatten(0, 1), first, *others])
-        return product.view(*points.shape[:2], product.shape[1]).to(vectors.dtype)
+        vectors = self.read().to(self.table.dtype).flatten(0, 1)
+        product = torch.linalg.multi_dot([vectors, of_vector, *others])
+        precision = torch.promote_types(product.dtype, torch.float32)
+        places = points.flatten(0, 1).to(precision)
+        joined = torch.addmm(product.to(precision), places, of_place.to(precision))
+        return joined.view(*points.shape[:2], joined.shape[1])
 
 
 def map_features(feature_map: Tensor, points: Tensor, picture: Tensor, align_corners: bool) -> PointFeatures:
@@ -135,7 +141,7 @@ def read_map(feature_map: Tensor, points: Tensor, picture: Tensor, align_corners
 
 def gather_points(values: Tensor, indices: Tensor) -> Tensor:
     """Values [R, N, C], indices int64 [R, ...] into N -> [R, ..., C]."""
-    return nn.functional.embedding(_across_regions(indices, values.shape[1]), values.flatten(0, 1))
+    return functional.embedding(_across_regions(indices, values.shape[1]), values.flatten(0, 1))
 
 
 def _across_regions(indices: Tensor, length: int) -> Tensor:
@@ -144,26 +150,30 @@ def _across_regions(indices: Tensor, length: int) -> Tensor:
     return indices + length * regions.view(-1, *[1] * (indices.dim() - 1))
 
 
-class _Product:
-    """A product of two matrices, multiplied again only after one of them has changed.
+class _Fold:
+    """Matrices W_d D and W_d d + c of a block, multiplied again only after one of their factors has changed.
 
     As to autograd, a write in place through `.data` is invisible to it.
     """
 
     def __init__(self) -> None:
-        self._made: tuple[object, tuple[Tensor, Tensor], Tensor] | None = None
+        self._made: tuple[object, tuple[Tensor, ...], tuple[Tensor, Tensor]] | None = None
 
-    def __reduce__(self) -> tuple[Callable[[], _Product], tuple[()]]:
-        return _Product, ()  # copies of a model multiply their own
+    def __reduce__(self) -> tuple[Callable[[], _Fold], tuple[()]]:
+        return _Fold, ()  # copies of a model multiply their own
 
-    def __call__(self, left: Tensor, right: Tensor) -> Tensor:
-        now = [(one.data_ptr(), one._version) for one in (left, right)]
+    def __call__(self, difference: nn.Linear, aggregate: nn.Linear) -> tuple[Tensor, Tensor]:
+        factors = difference.weight, difference.bias, aggregate.weight, aggregate.bias
+        now = [(one.data_ptr(), one._version) for one in factors]
         made = self._made
         if made is None or made[0] != now:
-            with torch.autocast(left.device.type, enabled=False):
-                product = left @ right
-            # Both are held so that no other numbers can come to lie at their addresses.
-            self._made = made = now, (left.detach(), right.detach()), product
+            with torch.autocast(factors[0].device.type, enabled=False):
+                of_difference = aggregate.weight.T[: difference.out_features]
+                product = difference.weight.T @ of_difference
+                constant = functional.linear(difference.bias, of_difference.T, aggregate.bias)
+            # The factors are held so that no other numbers can come to lie at their addresses.
+            held = tuple(one.detach() for one in factors)
+            self._made = made = now, held, (product, constant)
         return made[-1]
 
 
@@ -176,7 +186,7 @@ class SampleGatherPool(nn.Module):
         self.aggregate = nn.Linear(2 * (width + 2), width)
         self.norm = nn.LayerNorm(width)
         self.pool = pool
-        self._product = _Product()
+        self._fold = _Fold()
 
     def forward(
         self, features: Tensor | PointFeatures, points: Tensor, anchors: Tensor, neighbors: Tensor
@@ -185,8 +195,14 @@ class SampleGatherPool(nn.Module):
         if isinstance(features, Tensor):
             features = PointFeatures.of(features)
         of_difference, of_anchor = torch.split(self.aggregate.weight.T, self.difference.out_features)
-        constant = nn.functional.linear(self.difference.bias, of_difference.T, self.aggregate.bias)
-        moved = features.through(points, *self._in_turn(self.difference.weight.T, of_difference))
+        of_neighbor: tuple[Tensor, ...]
+        if torch.is_grad_enabled() or torch.compiler.is_compiling() or of_anchor.is_inference():
+            of_neighbor = self.difference.weight.T, of_difference
+            constant = functional.linear(self.difference.bias, of_difference.T, self.aggregate.bias)
+        else:  # no gradient has to reach the factors
+            product, constant = self._fold(self.difference, self.aggregate)
+            of_neighbor = (product,)
+        moved = features.through(points, *of_neighbor)
         kept = features.at(anchors).through(gather_points(points, anchors), of_anchor)
         bracket = kept - gather_points(moved, anchors) + constant
         pooled = pool_pairs(
@@ -200,11 +216,15 @@ class SampleGatherPool(nn.Module):
         )
         return pooled.view_as(bracket).to(features.table.dtype)
 
-    def _in_turn(self, first: Tensor, second: Tensor) -> tuple[Tensor, ...]:
-        """The two matrices, or their product where no gradient has to reach them."""
-        if torch.is_grad_enabled() or torch.compiler.is_compiling() or first.is_inference():
-            return first, second
-        return (self._product(first, second),)
+
+class FewRowsLinear(nn.Linear):
+    """A linear layer that is mostly asked for a few vectors: one a region."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Vectors [R, I] -> [R, O]."""
+        if sampler_native.takes_rows(input, self.weight):
+            return (sampler_native.multiply(input, self.weight) + self.bias).to(input.dtype)
+        return super().forward(input)
 
 
 class SpatialAwareSampler(nn.Module):
@@ -244,8 +264,8 @@ class SpatialAwareSampler(nn.Module):
             nn.Identity() if width is None else nn.Conv2d(c, width, 1) for c in map_channels
         )
         self.blocks = nn.ModuleList(SampleGatherPool(channels, pool) for _ in anchors)
-        self.flatten = nn.Linear(anchors[-1] * channels, channels)
-        self.output = nn.Linear(channels, output)
+        self.flatten = FewRowsLinear(anchors[-1] * channels, channels)
+        self.output = FewRowsLinear(channels, output)
         self.align_corners = align_corners
         self.transposed = transposed
 
@@ -286,6 +306,7 @@ class SpatialAwareSampler(nn.Module):
             cells = map_features(level, places, picture, self.align_corners).touched()
             tables.append(project(cells.table.T[None, ..., None])[0, ..., 0].T)
             rows.append(cells.rows + above)
+            assert cells.weights is not None  # of the cells around each point
             weights.append(cells.weights)
             above += len(cells.table)
         return PointFeatures(torch.cat(tables), torch.cat(rows, -1), torch.cat(weights, -1))

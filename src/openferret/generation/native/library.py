@@ -5,7 +5,8 @@ from __future__ import annotations
 import ctypes
 from functools import cache
 
-from openferret.compiling import NoLibraryError, compiled
+from openferret.compiling import NoLibraryError as NoLibraryError  # for whoever opens the library
+from openferret.compiling import compiled
 
 SOURCES = ("llama.c", "crew.h", "kernels.h")
 

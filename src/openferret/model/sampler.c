@@ -1,0 +1,148 @@
+/* What PyTorch does the sampler's work with too slowly: pooling.py's `_pool` without its pairs, and few rows of bf16
+ * times a matrix that is read once.
+ */
+#include <math.h>
+#include <pthread.h>
+#include <stdint.h>
+
+enum { WIDTH = 16, MOST_CHANNELS = 8192, MOST_THREADS = 64, MOST_ROWS = 4, OUTPUTS = 4 };
+
+typedef float vec __attribute__((vector_size(64), aligned(4), may_alias));
+typedef int32_t ivec __attribute__((vector_size(64), aligned(4), may_alias));
+typedef uint32_t uvec __attribute__((vector_size(64), aligned(4), may_alias));
+typedef uint16_t half __attribute__((vector_size(32), aligned(2), may_alias));
+
+typedef struct {
+    const float *neighbor_part; /* [P][channels] */
+    const float *anchor_part;   /* [A][channels] */
+    const int64_t *neighbors;   /* [A][near] */
+    const float *weight, *bias; /* [channels] */
+    float *pooled;              /* [A][channels] */
+    int64_t near, channels;     /* channels: a multiple of WIDTH, MOST_CHANNELS at most */
+    float epsilon;
+    int mean;
+} Pooling;
+
+typedef struct {
+    const float *rows;      /* [count][inputs] */
+    const uint16_t *matrix; /* [outputs][inputs], bfloat16 */
+    float *products;        /* [count][outputs] */
+    int64_t count, inputs;  /* MOST_ROWS at most; a multiple of WIDTH */
+    int64_t outputs;        /* a multiple of OUTPUTS */
+} Product;
+
+typedef void (*Work)(const void *job, int64_t first, int64_t last);
+
+typedef struct {
+    Work work;
+    const void *job;
+    int64_t first, last;
+} Part;
+
+static inline vec load(const float *at) { return *(const vec *)at; }
+
+static inline vec widen(const uint16_t *at) {
+    return (vec)(__builtin_convertvector(*(const half *)at, uvec) << 16);
+}
+
+static inline float total(vec v) {
+    float sum = 0;
+    for (int i = 0; i < WIDTH; i++) sum += v[i];
+    return sum;
+}
+
+static inline vec choose(ivec mask, vec yes, vec no) {
+    return (vec)((mask & (ivec)yes) | (~mask & (ivec)no));
+}
+
+static void pool(const void *given, int64_t first, int64_t last) {
+    const Pooling *job = given;
+    const int64_t channels = job->channels;
+    float pair[MOST_CHANNELS + WIDTH];
+    for (int64_t anchor = first; anchor < last; anchor++) {
+        const float *own = job->anchor_part + anchor * channels;
+        float *out = job->pooled + anchor * channels;
+        for (int64_t k = 0; k < job->near; k++) {
+            const float *other = job->neighbor_part + job->neighbors[anchor * job->near + k] * channels;
+            vec sum = {0}, squares = {0};
+            for (int64_t c = 0; c < channels; c += WIDTH) {
+                vec x = load(other + c) + load(own + c);
+                x = choose(x < 0.0f, (vec){0}, x); /* not a number stays that */
+                *(vec *)(pair + c) = x;
+                sum += x;
+            }
+            const float mean = total(sum) / channels;
+            for (int64_t c = 0; c < channels; c += WIDTH) {
+                vec x = load(pair + c) - mean;
+                squares += x * x;
+            }
+            const float scale = 1.0f / sqrtf(total(squares) / channels + job->epsilon);
+            for (int64_t c = 0; c < channels; c += WIDTH) {
+                vec x = (load(pair + c) - mean) * scale * load(job->weight + c) + load(job->bias + c);
+                if (k) {
+                    vec so_far = load(out + c);
+                    if (job->mean)
+                        x += so_far;
+                    else
+                        x = choose((x > so_far) | (x != x), x, so_far);
+                }
+                *(vec *)(out + c) = x;
+            }
+        }
+        if (job->mean)
+            for (int64_t c = 0; c < channels; c += WIDTH) *(vec *)(out + c) /= (float)job->near;
+    }
+}
+
+static inline void multiply_rows(const Product *job, int64_t first, int64_t last, const int count) {
+    for (int64_t output = first * OUTPUTS; output < last * OUTPUTS; output += OUTPUTS) {
+        const uint16_t *matrix = job->matrix + output * job->inputs;
+        vec sums[MOST_ROWS][OUTPUTS] = {0};
+        for (int64_t i = 0; i < job->inputs; i += WIDTH)
+            for (int o = 0; o < OUTPUTS; o++) {
+                vec weights = widen(matrix + o * job->inputs + i);
+                for (int row = 0; row < count; row++)
+                    sums[row][o] += weights * load(job->rows + row * job->inputs + i);
+            }
+        for (int row = 0; row < count; row++)
+            for (int o = 0; o < OUTPUTS; o++)
+                job->products[row * job->outputs + output + o] = total(sums[row][o]);
+    }
+}
+
+/* The number of rows is a constant in each branch, so that the sums stay in registers. */
+static void multiply(const void *given, int64_t first, int64_t last) {
+    const Product *job = given;
+    if (job->count == 1) multiply_rows(job, first, last, 1);
+    if (job->count == 2) multiply_rows(job, first, last, 2);
+    if (job->count == 3) multiply_rows(job, first, last, 3);
+    if (job->count == 4) multiply_rows(job, first, last, 4);
+}
+
+static void *run_part(void *given) {
+    const Part *part = given;
+    part->work(part->job, part->first, part->last);
+    return 0;
+}
+
+/* Shares pieces among threads; one that cannot be started leaves its share to the caller. */
+static void share(Work work, const void *job, int64_t pieces, int threads) {
+    Part parts[MOST_THREADS];
+    pthread_t started[MOST_THREADS];
+    int running[MOST_THREADS] = {0};
+    if (threads > MOST_THREADS) threads = MOST_THREADS;
+    for (int t = 0; t < threads; t++) {
+        parts[t] = (Part){work, job, pieces * t / threads, pieces * (t + 1) / threads};
+        if (t) running[t] = !pthread_create(&started[t], 0, run_part, &parts[t]);
+    }
+    for (int t = 0; t < threads; t++)
+        if (!running[t]) run_part(&parts[t]);
+    for (int t = 0; t < threads; t++)
+        if (running[t]) pthread_join(started[t], 0);
+}
+
+void openferret_pool(const Pooling *job, int64_t anchors, int threads) { share(pool, job, anchors, threads); }
+
+void openferret_multiply(const Product *job, int threads) {
+    share(multiply, job, job->outputs / OUTPUTS, threads);
+}
