@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeAlias, get_args
 from openferret.checks import shorten
 from openferret.data.marks import find_marks
 from openferret.data.outlines import RunLengths, region_from_dict, region_to_dict
+from openferret.decoding import MAX_PIXELS
 from openferret.errors import InputError
 from openferret.regions import Box, Mask, Point, Region, region_bounds
 
@@ -58,10 +59,15 @@ class PictureReference:
         if not self.file:
             raise InputError("a picture needs a file")
         sides = (self.width, self.height)
-        if not all(type(side) is int and side >= 0 for side in sides) or (not all(sides) and any(sides)):
+        if (
+            not all(type(side) is int and side >= 0 for side in sides)
+            or (not all(sides) and any(sides))
+            or self.width * self.height > MAX_PIXELS
+        ):
             raise InputError(
                 f"picture {shorten(self.file)}: its size must be two whole numbers of pixels, or 0 and 0 where it "
-                f"is not known, not {shorten(repr(self.width))} x {shorten(repr(self.height))}"
+                f"is not known, and at most {MAX_PIXELS} pixels in all, not {shorten(repr(self.width))} x "
+                f"{shorten(repr(self.height))}"
             )
 
     @property

@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import json
 import pickle
+import re
 import zlib
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from xml.parsers import expat
 
 from openferret.errors import InputError
 
+_HALVES = re.compile("[\ud800-\udfff]")
 _PICKLED = {("collections", "OrderedDict"): OrderedDict}
 
 
@@ -43,6 +45,21 @@ def read_json(path: Path) -> Any:
     return parse_json(read_text(path), str(path))
 
 
+def sound_unicode(value: Any) -> Any:
+    r"""Lists, dictionaries and texts with half characters replaced: JSON and YAML can say them, no file can.
+
+    >>> sound_unicode(["a", {"b": "\ud800"}]) == ["a", {"b": "\ufffd"}]
+    True
+    """
+    if isinstance(value, str):
+        return value if value.isascii() else _HALVES.sub("\ufffd", value)
+    if isinstance(value, list):
+        return [sound_unicode(one) for one in value]
+    if isinstance(value, dict):
+        return {sound_unicode(key): sound_unicode(one) for key, one in value.items()}
+    return value
+
+
 def parse_json(text: str, place: str) -> Any:
     """JSON text; `place` is what a message calls it.
 
@@ -50,7 +67,8 @@ def parse_json(text: str, place: str) -> Any:
     {'a': 1}
     """
     try:
-        return json.loads(text)
+        content = json.loads(text)
+        return sound_unicode(content) if "\\u" in text else content
     except json.JSONDecodeError as error:
         where = f"{place} line {error.lineno}" if "\n" in text.rstrip("\n") or error.lineno > 1 else place
         raise InputError(f"{where} is not JSON: {error.msg}") from None

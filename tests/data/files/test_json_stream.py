@@ -1,4 +1,5 @@
 import json
+import math
 
 import pytest
 from hypothesis import given, settings
@@ -40,7 +41,7 @@ def test_bytes_that_are_no_text_cost_no_item(tmp_path):
     (tmp_path / "a.json").write_bytes(b'["caf\xe9", 2]')
     problems = Problems()
     assert list(stream_items(tmp_path / "a.json", "item", problems)) == ["caf\ufffd", 2]
-    assert problems.counts == {"not UTF-8": 1}
+    assert problems.counts == {"not Unicode": 1}
 
 
 def test_deep_nesting_ends_in_a_problem_or_an_item(tmp_path):
@@ -93,11 +94,22 @@ def test_an_item_that_is_too_large_is_damage(tmp_path, monkeypatch):
     assert "usual size" in str(problems.examples[0])
 
 
-def test_a_number_of_too_many_digits_is_damage(tmp_path):
-    (tmp_path / "a.json").write_text("[1, " + "9" * 5000 + "]")
+def test_a_number_of_too_many_digits_costs_no_other_item(tmp_path):
+    (tmp_path / "a.json").write_text("[1, " + "9" * 5000 + ", 2]")
     problems = Problems()
-    assert list(stream_items(tmp_path / "a.json", "item", problems)) == [1]
-    assert problems.counts == {"damaged file": 1}
+    assert list(stream_items(tmp_path / "a.json", "item", problems)) == [1, math.inf, 2]
+    assert problems.counts == {}
+
+
+def test_half_characters_are_replaced_and_told_of(tmp_path):
+    (tmp_path / "a.json").write_text(r'["\ud83d\ude00 \ud83d", {"\ud83d": ["\udc00"]}, "\u00e9"]')
+    problems = Problems()
+    assert list(stream_items(tmp_path / "a.json", "item", problems)) == [
+        "😀 \ufffd",
+        {"\ufffd": ["\ufffd"]},
+        "é",
+    ]
+    assert problems.counts == {"not Unicode": 1}
 
 
 def test_files_that_cannot_be_read(tmp_path):

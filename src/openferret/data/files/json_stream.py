@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import json
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -12,10 +13,18 @@ from typing import Any, BinaryIO
 from openferret.data.files.atomic import whole_file
 from openferret.data.problems import Problems
 from openferret.errors import InputError
+from openferret.eval.files import sound_unicode
 
 LARGEST_ITEM = 64 << 20  # characters
 _STEP = 1 << 20  # bytes read at once
-_DECODER = json.JSONDecoder()
+_MOST_DIGITS = 400  # more are no number that anything here could mean
+
+
+def _whole(digits: str) -> float:
+    return int(digits) if len(digits) <= _MOST_DIGITS else math.inf
+
+
+_DECODER = json.JSONDecoder(parse_int=_whole)
 _SPACE = re.compile(r"[ \t\n\r]*")
 
 
@@ -54,7 +63,7 @@ def stream_items(path: Path, place: str, problems: Problems) -> Iterator[Any]:
             text = _Text(stream)
             yield from text.items_of(key) if key else text.whole_list()
             if text.replaced:
-                problems.add("not UTF-8", path.name, "bytes that are not UTF-8 were replaced by \ufffd")
+                problems.add("not Unicode", path.name, "what is not Unicode was replaced by \ufffd")
     except _DamageError as damage:
         reason = f"the JSON is cut off or damaged ({damage}); what comes after is not read"
         problems.add("damaged file", path.name, reason)
@@ -142,7 +151,7 @@ class _Text:
                 value, end = _DECODER.raw_decode(self._window, self._at)
                 # A number may go on after the window's end.
                 if end < len(self._window) or self._ended:
-                    self._at = end
+                    value, self._at = self._sound(value, end), end
                     return value
             except json.JSONDecodeError as error:
                 if self._ended:
@@ -153,6 +162,13 @@ class _Text:
                 raise _DamageError(f"no value of a usual size at character {self._before + self._at}")
             self._more(step)
             step *= 2  # so that a large item is not tried too often
+
+    def _sound(self, value: Any, end: int) -> Any:
+        if self._window.find("\\u", self._at, end) < 0:
+            return value
+        sound = sound_unicode(value)
+        self.replaced = self.replaced or sound != value
+        return sound
 
     def _next(self) -> str:
         """The next character that is not space, which is not passed; "" at the end."""

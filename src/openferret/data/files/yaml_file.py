@@ -12,7 +12,7 @@ import yaml
 
 from openferret.checks import shorten
 from openferret.errors import InputError
-from openferret.eval.files import read_text
+from openferret.eval.files import read_text, sound_unicode
 
 Content: TypeAlias = Mapping[str, Any]
 
@@ -50,7 +50,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
         InputError: it is missing, malformed, has a key twice or an alias; the line is named.
     """
     try:
-        content = yaml.load(read_text(path), _OnceOnly)  # a subclass of SafeLoader: no objects are made
+        # A subclass of SafeLoader: no objects are made.
+        content = sound_unicode(yaml.load(read_text(path), _OnceOnly))
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         line = f" line {mark.line + 1}" if mark else ""

@@ -12,7 +12,15 @@ from openferret.data.files.shelf import Shelf
 from openferret.data.problems import Problems
 from openferret.data.records import AnnotatedObject, Record
 from openferret.data.schema import PictureReference
-from openferret.data.sources.reading import clean, distinct, locate, measured_picture, place_box
+from openferret.data.sources.reading import (
+    clean,
+    distinct,
+    locate,
+    measured_picture,
+    place_box,
+    usable_size,
+    whole_id,
+)
 from openferret.errors import InputError
 
 TITLE = "a CSV of boxes"
@@ -122,10 +130,9 @@ def _find_columns(header: list[str], path: Path) -> dict[str, int]:
 def _picture(
     name: str, row: Mapping[str, str], pictures: Path | None, place: str, problems: Problems
 ) -> PictureReference | None:
-    if row.get("width", "").isdecimal() and row.get("height", "").isdecimal():
-        width, height = int(row["width"]), int(row["height"])
-        if width and height:
-            return PictureReference(locate(name, pictures) or name, width, height, "boxes_csv", name)
+    size = usable_size(whole_id(row.get("width")), whole_id(row.get("height")))
+    if size is not None:
+        return PictureReference(locate(name, pictures) or name, *size, "boxes_csv", name)
     if pictures is None:
         problems.add(
             "picture of unknown size", place, "give columns width and height, or the folder of the pictures"

@@ -14,7 +14,7 @@ from openferret.data.outlines import Outline, Polygons, RunLengths
 from openferret.data.problems import Problems
 from openferret.data.records import AnnotatedObject, Record
 from openferret.data.schema import PictureReference
-from openferret.data.sources.reading import clean, distinct, locate, place_box
+from openferret.data.sources.reading import clean, distinct, locate, place_box, usable_size
 from openferret.decoding import check_size
 from openferret.errors import InputError
 from openferret.regions import Polygon
@@ -64,11 +64,9 @@ def read(
 
 
 def _picture(element: Any, number: int, pictures: Path | None) -> PictureReference | None:
-    width, height = (_number(element.get(side)) for side in ("width", "height"))
+    size = usable_size(_number(element.get("width")), _number(element.get("height")))
     name = locate(clean(element.get("name")), pictures)
-    if not name or width is None or height is None or width < 1 or height < 1:
-        return None
-    return PictureReference(name, int(width), int(height), "cvat", str(element.get("id", number)))
+    return PictureReference(name, *size, "cvat", str(element.get("id", number))) if name and size else None
 
 
 def _objects(

@@ -14,7 +14,7 @@ from openferret.data.files.xml_files import parse_xml
 from openferret.data.problems import Problems
 from openferret.data.records import Caption, Phrase, Record
 from openferret.data.schema import PictureReference
-from openferret.data.sources.reading import measured_picture, require_files
+from openferret.data.sources.reading import measured_picture, require_files, usable_size
 from openferret.errors import InputError
 from openferret.eval.files import check_xml, read_text
 from openferret.flickr30k import Caption as Sentence
@@ -71,8 +71,10 @@ def _read_record(
         picture = measured
     else:
         size = parse_xml(annotation).find("size")
-        width, height = (int(float(size.findtext(side))) for side in ("width", "height"))
-        picture = PictureReference(file, width, height, "flickr30k_entities", name, same_as)
+        found = usable_size(*(float(size.findtext(side)) for side in ("width", "height")))
+        if found is None:
+            raise InputError(f"{annotation.name} gives its picture no size that can be used")
+        picture = PictureReference(file, *found, "flickr30k_entities", name, same_as)
     captions = (read_caption(line, boxes) for line in lines if line.strip())
     told = tuple(_caption(one, str(number), picture) for number, one in enumerate(captions))
     return Record(picture, LICENCE, captions=told, split=split)

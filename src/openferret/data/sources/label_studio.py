@@ -13,7 +13,15 @@ from openferret.data.outlines import Outline, Polygons
 from openferret.data.problems import Problems
 from openferret.data.records import AnnotatedObject, Record, Relationship
 from openferret.data.schema import PictureReference
-from openferret.data.sources.reading import Json, clean, distinct, locate, measured_picture, place_box
+from openferret.data.sources.reading import (
+    Json,
+    clean,
+    distinct,
+    locate,
+    measured_picture,
+    place_box,
+    positive_size,
+)
 from openferret.errors import InputError
 from openferret.regions import Polygon
 
@@ -64,8 +72,9 @@ def _read_task(
     if pictures is not None:
         picture = measured_picture(name, pictures, "label_studio", key, problems)
     else:
-        sizes = [(one.get("original_width"), one.get("original_height")) for one in results]
-        size = next(((w, h) for w, h in sizes if type(w) is int and type(h) is int and w > 0 < h), None)
+        names = {"width": "original_width", "height": "original_height"}
+        sizes = (positive_size({side: one.get(name) for side, name in names.items()}) for one in results)
+        size = next(filter(None, sizes), None)
         picture = PictureReference(name, *size, "label_studio", key) if size else None
         if picture is None:
             problems.add("malformed picture", place, "no result tells its size; name the folder of pictures")

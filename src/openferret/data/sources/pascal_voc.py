@@ -11,7 +11,7 @@ from openferret.data.files.xml_files import parse_xml
 from openferret.data.problems import Problems
 from openferret.data.records import AnnotatedObject, Category, Record, Vocabulary
 from openferret.data.schema import PictureReference
-from openferret.data.sources.reading import clean, place_box, require_files
+from openferret.data.sources.reading import clean, place_box, require_files, usable_size
 from openferret.errors import InputError
 from openferret.eval.files import read_text
 
@@ -73,14 +73,14 @@ def read(
 
 def _read_record(path: Path, name: str, place: str, problems: Problems) -> Record | None:
     root = parse_xml(path)
-    width, height = _number(root.findtext("size/width")), _number(root.findtext("size/height"))
+    size = usable_size(_number(root.findtext("size/width")), _number(root.findtext("size/height")))
     file = clean(root.findtext("filename")) or f"{name}.jpg"
-    if not (width >= 1 and height >= 1) or "/" in file or "\\" in file:
+    if size is None or "/" in file or "\\" in file:
         problems.add("malformed picture", place, "it has no size or no file name")
         return None
     photo = clean(root.findtext("source/flickrid"))
     same_as = (f"flickr:{photo}",) if photo.isdigit() and photo != "0" else ()
-    picture = PictureReference(file, int(width), int(height), "pascal_voc", name, same_as)
+    picture = PictureReference(file, *size, "pascal_voc", name, same_as)
     objects = tuple(_objects(root, picture, place, problems))
     return Record(picture, LICENCE, objects, vocabulary=VOCABULARY)
 

@@ -14,7 +14,7 @@ from PIL import Image
 from openferret.checks import shorten
 from openferret.data.problems import Problems
 from openferret.data.schema import PictureReference
-from openferret.decoding import check_size, one_line_damage
+from openferret.decoding import MAX_PIXELS, check_size, one_line_damage
 from openferret.errors import InputError
 from openferret.regions import Box
 
@@ -23,6 +23,7 @@ Json: TypeAlias = dict[str, Any]
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 _SIDEWAYS = {5, 6, 7, 8}  # EXIF orientations that swap width and height
+_MOST_DIGITS = 18  # of an id
 _OVERHANG = 2.0  # pixels beyond the edge that published boxes often have; they are clipped without a word
 _PHOTO = re.compile(r"/(\d{6,12})_[0-9a-f]+(?:_o|_z)?\.jpg$")
 
@@ -165,18 +166,26 @@ def whole_id(value: Any) -> int | None:
         return None
     if isinstance(value, int):
         return value
-    return int(value) if isinstance(value, str) and value.isascii() and value.isdigit() else None
+    digits = isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= _MOST_DIGITS
+    return int(value) if digits else None
 
 
 def positive_size(item: Mapping[str, Any]) -> tuple[int, int] | None:
     """`width` and `height` of an entry in pixels; None if they are not whole numbers above 0."""
     width, height = item.get("width"), item.get("height")
-    if isinstance(width, float) and width.is_integer():
-        width = int(width)
-    if isinstance(height, float) and height.is_integer():
-        height = int(height)
-    good = type(width) is int and type(height) is int and width > 0 and height > 0
-    return (width, height) if good else None  # type: ignore[return-value]  # both are int
+    numbers = all(type(side) in (int, float) for side in (width, height))
+    return usable_size(width, height) if numbers and not (width % 1 or height % 1) else None  # type: ignore[operator]
+
+
+def usable_size(width: float | None, height: float | None) -> tuple[int, int] | None:
+    """A picture's size in whole pixels; None if it is none, or of more pixels than a picture here may have.
+
+    >>> usable_size(640.0, 480.0), usable_size(640, float("nan")), usable_size(10**6, 10**6)
+    ((640, 480), None, None)
+    """
+    if width is None or height is None or not (1 <= width <= MAX_PIXELS and 1 <= height <= MAX_PIXELS):
+        return None
+    return (int(width), int(height)) if int(width) * int(height) <= MAX_PIXELS else None
 
 
 def flickr_photo(url: Any) -> tuple[str, ...]:
