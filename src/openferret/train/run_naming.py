@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from torch.nn import functional
 
 from openferret.model.namer import pooled_features
 from openferret.train.pictures import WHOLE, Record, crop_pixels
-from openferret.train.regions import KINDS, draw_region
+from openferret.train.regions import KINDS, Kind, draw_region
 from openferret.train.run_trunk import evaluate, load_records, prepare_words
 from openferret.train.trunk import KIT_SAMPLER, TrunkModel, noun_shares, noun_vectors
 
@@ -32,10 +33,19 @@ MIRROR = np.array([-1, 1], np.float32)
 
 @dataclass(frozen=True)
 class NamedRegions:
-    """Features float16 [n, F] of every region, drawn in every kind, and each one's shares of the nouns."""
+    """Regions, each drawn in every kind.
+
+    Attributes:
+        features: float16 [n, F].
+        shares: of the nouns, for each.
+        rows: of the pictures that they lie on, in the pixel store.
+        kinds: how each was drawn.
+    """
 
     features: Tensor
     shares: list[dict[int, float]]
+    rows: list[int]
+    kinds: list[Kind]
 
 
 @dataclass(frozen=True)
@@ -73,34 +83,56 @@ class Scale:
 
 @torch.no_grad()
 def read_all(
-    model: TrunkModel, store: NDArray[np.uint8], records: list[Record], nouns: dict[str, int], side: int
+    model: TrunkModel,
+    store: NDArray[np.uint8],
+    records: list[Record],
+    nouns: dict[str, int],
+    side: int,
+    read: Callable[[list[Tensor], Tensor, Tensor], Tensor] = pooled_features,
+    alone: bool = False,
 ) -> NamedRegions:
-    """What the namer sees of every named box as a box, a point and a scribble, each upright or mirrored."""
+    """What is seen of every named box as a box, a point and a scribble, each upright or mirrored.
+
+    Args:
+        model: of stage T.
+        store: pixels.
+        records: of the pictures.
+        nouns: the number of each.
+        side: of the pictures, in pixels.
+        read: maps, points float [R, N, 2], picture int64 [R] -> float [R, F].
+        alone: only phrases of one box, and nothing mirrored: for measuring.
+    """
     model.eval()
     features: list[Tensor] = []
     shares: list[dict[int, float]] = []
+    rows: list[int] = []
+    kinds: list[Kind] = []
     for start in range(0, len(records), 16):
         group = records[start : start + 16]
         generator = np.random.default_rng([3, start])
         with torch.autocast("cpu", torch.bfloat16):
             seen = model.vision(crop_pixels(store, [one.row for one in group], [WHOLE] * len(group), side))
         maps = [level.float() for level in seen.feature_maps]
-        drawn: dict[bool, list[tuple[NDArray[np.float32], int, dict[int, float]]]] = {False: [], True: []}
+        drawn: dict[bool, list[tuple[NDArray[np.float32], int, Kind, dict[int, float]]]]
+        drawn = {False: [], True: []}
         for place, record in enumerate(group):
-            for box, heads in record.names(alone=False).items():
+            for box, heads in record.names(alone=alone).items():
                 known = {nouns[head]: share for head, share in heads.items() if head in nouns}
-                for kind in KINDS if known else ():
+                for kind in KINDS if known or alone else ():
                     points, _ = draw_region(box, kind, KIT_SAMPLER.points, generator)
-                    mirrored = bool(generator.random() < 0.5)
-                    drawn[mirrored].append((points * MIRROR + (1, 0) if mirrored else points, place, known))
+                    mirrored = bool(generator.random() < 0.5) and not alone
+                    placed = points * MIRROR + (1, 0) if mirrored else points
+                    drawn[mirrored].append((placed, place, kind, known))
         for mirrored, regions in drawn.items():
             if regions:
                 levels = [level.flip(-1) for level in maps] if mirrored else maps
-                read = torch.from_numpy(np.stack([points for points, _, _ in regions]).astype(np.float32))
-                places = torch.tensor([place for _, place, _ in regions])
-                features.append(pooled_features(levels, read, places).half())
-                shares += [known for _, _, known in regions]
-    return NamedRegions(torch.cat(features), shares)
+                spread, places, drawn_as, known_as = zip(*regions, strict=True)
+                pointed = torch.from_numpy(np.stack(spread).astype(np.float32))
+                features.append(read(levels, pointed, torch.tensor(places)).half())
+                shares += known_as
+                rows += [group[place].row for place in places]
+                kinds += drawn_as
+    return NamedRegions(torch.cat(features), shares, rows, kinds)
 
 
 def train_namer(
@@ -165,7 +197,7 @@ def main() -> None:
         regions = NamedRegions(**torch.load(kept, weights_only=True, mmap=True))
     else:
         regions = read_all(model, store, train, {head: n for n, head in enumerate(heads)}, options.side)
-        torch.save({"features": regions.features, "shares": regions.shares}, kept.with_suffix(".part"))
+        torch.save(vars(regions), kept.with_suffix(".part"))
         kept.with_suffix(".part").replace(kept)
     print({"regions": len(regions.shares), "seconds": round(time.monotonic() - began)}, flush=True)
     loss = train_namer(model, regions, options.epochs, options.rate)
