@@ -2,8 +2,13 @@
 
 import base64
 import copy
+import http.client
 import io
+import socket
+import subprocess
+import sys
 import time
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -53,11 +58,46 @@ def wait_for(check, seconds=30.0):
         time.sleep(0.005)
 
 
+SERVER = """
+import importlib.util, sys
+spec = importlib.util.spec_from_file_location("tiny", sys.argv[1])
+tiny = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(tiny)
+from openferret.serve.app import ServerSettings
+from openferret.serve.engine import Engine
+from openferret.serve.running import run_server
+run_server(Engine(tiny.loaded("kit")), ServerSettings(), "127.0.0.1", int(sys.argv[2]), 15)
+"""
+TINY = Path(__file__).parents[1] / "tiny.py"
+
+
+def get(port, path):
+    """Status and text."""
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=60)) as connection:
+        connection.request("GET", path)
+        reply = connection.getresponse()
+        return reply.status, reply.read().decode()
+
+
+def ready(port):
+    try:
+        return get(port, "/health/ready")[0] == 200
+    except OSError:
+        return False
+
+
 @pytest.fixture(scope="session")
 def make():
     """Pictures and requests."""
     return SimpleNamespace(
-        BOX=BOX, picture=picture, png=png, data_url=data_url, inline=inline, held=held, wait_for=wait_for
+        BOX=BOX,
+        picture=picture,
+        png=png,
+        data_url=data_url,
+        inline=inline,
+        held=held,
+        wait_for=wait_for,
+        get=get,
     )
 
 
@@ -139,3 +179,21 @@ def code():
         return reply.status_code, error["code"]
 
     return read
+
+
+@pytest.fixture
+def process_server(make, tmp_path):
+    """A real server on loopback, in a process of its own: the process and its port."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = [sys.executable, "-c", SERVER, str(TINY), str(port)]
+    said = tmp_path / "stderr"
+    with said.open("w") as stream:
+        process = subprocess.Popen(command, stderr=stream)
+    try:
+        make.wait_for(lambda: process.poll() is not None or ready(port), 300)
+        assert process.poll() is None, said.read_text()
+        yield process, port
+    finally:
+        process.kill()
+        process.wait(10)

@@ -2,6 +2,7 @@ import io
 import json
 import struct
 import threading
+import time
 import zlib
 
 import numpy as np
@@ -143,6 +144,22 @@ def test_a_million_vertices_are_refused_before_they_are_parsed(client, make, cod
     region["points"] = region["points"][:20_000]
     body = {"image": make.inline(), "region": region}
     assert code(client.post("/v1/refer", json=body)) == (422, "invalid_body")
+
+
+@pytest.mark.parametrize(
+    "regions",
+    [
+        [{"type": "polygon", "points": [["a", "b"]] * 9_000}] * 10,
+        [{"type": "mask", "rle": {"size": [4, 4], "counts": ["a"] * 190_000}}],
+        [{"type": "circle"}] * 1_000,
+        ["a"] * 300_000,
+    ],
+)
+def test_a_hundred_thousand_faults_are_told_by_their_first_at_once(client, make, code, regions):
+    body = json.dumps({"image": {"id": "a"}, "question": "a", "regions": regions}).encode()
+    begun = time.process_time()
+    assert code(client.post("/v1/ask", content=body, headers=JSON)) == (422, "invalid_body")
+    assert time.process_time() - begun < 3
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,16 @@ def test_brackets_in_text_are_not_nesting():
     assert read_json(b'["' + b"[" * 100 + b'"]') == ["[" * 100]
 
 
-@pytest.mark.parametrize("raw", [b"[" + b"0," * 500_000 + b"0]", b'"' + b'\\"' * 500_000 + b'"'])
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"[" + b"0," * 500_000 + b"0]",
+        b'"' + b'\\"' * 500_000 + b'"',
+        b'""' * 4_000_000,
+        b"[]" * 4_000_000,
+        b"{" + b", ".join(b'"%d" : 1' % number for number in range(9_000)) + b"}",
+    ],
+)
 def test_too_many_values_or_escapes_are_413(raw):
     with pytest.raises(ServeError) as error:
         read_json(raw)

@@ -181,15 +181,22 @@ async def _explain(request: Request, error: Exception) -> Response:
     elif isinstance(error, ServeError):
         refused = error
     elif isinstance(error, HTTPException) and error.status_code in (404, 405):
-        names = {404: "not_found", 405: "method_not_allowed"}
-        refused = ServeError(
-            error.status_code, names[error.status_code], "there is nothing here", error.headers
-        )
+        refused = _nothing_here(request, error)
     else:
         refused = ServeError(400, "bad_request", "the request cannot be read")
     engine: Backend = request.app.state.service.engine
     engine.metrics.refused.labels(refused.code).inc()
     return _as_reply(refused)
+
+
+def _nothing_here(request: Request, error: HTTPException) -> ServeError:
+    if error.status_code == 404:
+        return ServeError(404, "not_found", "there is nothing here")
+    # The framework names the methods of one route; a path may have several.
+    path = getattr(request.scope.get("route"), "path", "")
+    methods = request.app.openapi()["paths"].get(path, {})
+    allowed = {"Allow": ", ".join(sorted(map(str.upper, methods)))} if methods else error.headers
+    return ServeError(405, "method_not_allowed", "this cannot be done here", allowed)
 
 
 def _as_reply(error: ServeError) -> JSONResponse:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import HTMLResponse, JSONResponse
+from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
 
 from openferret.serve.asking import service_of
 from openferret.serve.metrics import CONTENT_TYPE
@@ -26,7 +26,11 @@ async def ready(request: Request) -> Response:
     return JSONResponse({"status": "not ready"}, 503)
 
 
-@router.get("/metrics")
+@router.get(
+    "/metrics",
+    response_class=PlainTextResponse,
+    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
+)
 async def metrics(request: Request) -> Response:
     """Counts, for Prometheus."""
     return Response(service_of(request).engine.metrics.text(), media_type=CONTENT_TYPE)

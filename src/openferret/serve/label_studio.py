@@ -71,7 +71,7 @@ class PredictBody(_Loose):
         }
     )
 
-    tasks: Annotated[list[Task], Field(max_length=_MOST_TASKS)]
+    tasks: Annotated[list[Task], Field(max_length=_MOST_TASKS, fail_fast=True)]
     label_config: Annotated[str, Field(max_length=LONGEST_CONFIG)]
 
 

@@ -30,6 +30,7 @@ class Limits:
         rle_text: of a mask given as text.
         depth: of JSON.
         values: of JSON, in all.
+        keys: of JSON, in all.
         text: of a question or an earlier answer.
         phrase: of something to look for.
         phrases: to look for in one request.
@@ -49,6 +50,7 @@ class Limits:
     rle_text: int = 4 * _MEGA
     depth: int = 16
     values: int = 400_000
+    keys: int = 5_000
     text: int = 16_384
     phrase: int = 512
     phrases: int = 64
@@ -63,6 +65,7 @@ class Limits:
 LIMITS = Limits()
 
 # A string is one match, whatever is in it, closed or not: no character is looked at twice.
+_MATCHES_OF_VALUE = 6  # of a key, its colon, a value, a comma; and a pair of brackets
 _STRUCTURE = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[\[{\]},]|[^"\[{\]},]++', re.DOTALL)
 
 
@@ -75,11 +78,13 @@ def read_json(raw: bytes, limits: Limits = LIMITS) -> Any:
     >>> read_json(b'{"a": [1, 2]}')
     {'a': [1, 2]}
     """
-    depth = 0
+    depth = keys = 0
     values = raw.count(b"\\")  # escapes cost as much as values
     if values > limits.values:
         raise _too_many(limits)
-    for match in _STRUCTURE.finditer(raw):
+    for matches, match in enumerate(_STRUCTURE.finditer(raw)):
+        if matches > _MATCHES_OF_VALUE * limits.values:
+            raise _too_many(limits)
         first = raw[match.start()]
         if first in b"[{":
             depth += 1
@@ -91,6 +96,10 @@ def read_json(raw: bytes, limits: Limits = LIMITS) -> Any:
             values += 1
             if values > limits.values:
                 raise _too_many(limits)
+        elif first != 0x22 and b":" in match[0]:
+            keys += 1
+            if keys > limits.keys:
+                raise ServeError(413, "json_too_large", f"the JSON has more than {limits.keys} keys")
     try:
         return from_json(raw, allow_inf_nan=False)
     except ValueError:

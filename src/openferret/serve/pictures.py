@@ -27,6 +27,7 @@ from openferret.masks import BoolArray, mask_from_alpha
 from openferret.serve.caches import ByteCache
 from openferret.serve.errors import ServeError
 from openferret.serve.limits import Budget, Limits
+from openferret.serve.structure import check_structure
 
 _MOST_IDS = 4096
 # Bytes a pixel while a picture is decoded: itself, with alpha, and turned upright.
@@ -74,9 +75,10 @@ def header_size(raw: bytes, limits: Limits) -> tuple[int, int]:
     """Width and height in pixels by a file's header, not turned; nothing is decoded.
 
     Raises:
-        ServeError: 415 for another format, 413 for too many pixels, 422 for a header that is damaged.
+        ServeError: 415 for another format, 413 for too many pixels, 422 for a header that is damaged or endless.
     """
     form = picture_format(raw)
+    check_structure(raw, form)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -170,7 +172,7 @@ class PictureStore:
         digest = await anyio.to_thread.run_sync(lambda: sha256(raw).hexdigest())
         picture = self._kept.get(digest)
         if picture is None:
-            width, height = header_size(raw, self.limits)
+            width, height = await anyio.to_thread.run_sync(header_size, raw, self.limits)
             with self.budget.hold(_DECODING * width * height):
                 picture = await anyio.to_thread.run_sync(
                     partial(decode_picture, raw, digest, self.limits), limiter=self._one_at_a_time

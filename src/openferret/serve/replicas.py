@@ -140,6 +140,8 @@ class RayReplicas:
             job.fail(ServeError(503, "shutting_down", "the server is stopping"))
         if self._thread.is_alive():
             self._thread.join(seconds)
+        if self._handle is not None:
+            self._handle.shutdown()  # else its router goes on asking a cluster that is gone
         if self._started_here:
             self._ray.shutdown()  # with everything that runs on it
         elif self._handle is not None:
@@ -276,16 +278,17 @@ def _routed() -> type[Replica]:
             async for piece in super().write(asked):
                 yield piece
 
-        async def _read(self, digest: str) -> str:
+        @serve.multiplexed(max_num_models_per_replica=_PICTURES_OF_REPLICA)  # type: ignore[untyped-decorator]
+        async def _has_read(self, digest: str) -> str:
             return digest
-
-        _has_read = serve.multiplexed(max_num_models_per_replica=_PICTURES_OF_REPLICA)(_read)
 
     return RoutedReplica
 
 
 def _connect() -> tuple[Any, bool]:
     """Ray, connected, and whether its cluster was started here."""
+    # Else Ray starts another cluster by itself when it is called after its end.
+    os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")
     try:
         import ray
         from ray import serve  # noqa: F401 - its own extra
@@ -302,7 +305,12 @@ def _connect() -> tuple[Any, bool]:
         if address:
             ray.init(address=address, log_to_driver=False)
         else:
-            ray.init(include_dashboard=False, log_to_driver=False, object_store_memory=1_000_000_000)
+            ray.init(
+                include_dashboard=False,
+                log_to_driver=False,
+                object_store_memory=1_000_000_000,
+                _system_config={"worker_niceness": 0},  # a replica is no background work
+            )
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise InputError(f"the Ray cluster cannot be reached ({type(error).__name__})") from None
     return ray, not address
@@ -316,4 +324,5 @@ def _lost_errors(ray: Any) -> tuple[type[Exception], ...]:
         errors.NodeDiedError,
         errors.ObjectLostError,
         errors.OwnerDiedError,
+        errors.OutOfMemoryError,  # Ray ends replicas where memory runs out
     )

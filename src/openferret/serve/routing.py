@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+import anyio.to_thread
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
 
 from openferret.serve.errors import ServeError
 from openferret.serve.limits import read_json
 from openferret.serve.schemas import ErrorReply
+
+_QUICK = 65_536  # bytes of JSON that are read in no time
 
 _STATUSES = {
     400: "Not JSON, or nested too deep.",
@@ -48,4 +51,7 @@ class CheckedRoute(APIRoute):
 
 class _CheckedRequest(Request):
     async def json(self) -> Any:
-        return read_json(await self.body(), self.app.state.service.limits)
+        raw, limits = await self.body(), self.app.state.service.limits
+        if len(raw) < _QUICK:
+            return read_json(raw, limits)
+        return await anyio.to_thread.run_sync(read_json, raw, limits)  # others are answered meanwhile

@@ -8,6 +8,7 @@ from types import FrameType
 import uvicorn
 
 from openferret.serve.app import ServerSettings, create_app
+from openferret.serve.connection import PatientProtocol
 from openferret.serve.jobs import Backend
 
 _MOST_CONNECTIONS = 1024
@@ -44,6 +45,7 @@ def run_server(engine: Backend, settings: ServerSettings, host: str, port: int, 
         server_header=False,
         timeout_graceful_shutdown=drain_seconds,
         limit_concurrency=_MOST_CONNECTIONS,
+        http=PatientProtocol,
         ws="none",
         lifespan="on",
     )

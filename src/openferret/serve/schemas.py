@@ -19,7 +19,8 @@ class Body(BaseModel):
 
 
 Pixel: TypeAlias = Annotated[FiniteFloat, Field(ge=-1e9, le=1e9)]
-Vertex: TypeAlias = Annotated[list[Pixel], Field(min_length=2, max_length=2)]
+# Lists stop at their first fault: a description of each of a hundred thousand takes longer than an answer.
+Vertex: TypeAlias = Annotated[list[Pixel], Field(min_length=2, max_length=2, fail_fast=True)]
 Probability: TypeAlias = Annotated[FiniteFloat, Field(ge=0, le=1)]
 Words: TypeAlias = Annotated[str, Field(max_length=LIMITS.text)]
 Tokens: TypeAlias = Annotated[int, Field(ge=1, le=LIMITS.new_tokens)]
@@ -47,14 +48,14 @@ class ScribbleSpec(Body):
     """A stroke through points."""
 
     type: Literal["scribble"]
-    points: Annotated[list[Vertex], Field(min_length=1, max_length=LIMITS.vertices)]
+    points: Annotated[list[Vertex], Field(min_length=1, max_length=LIMITS.vertices, fail_fast=True)]
 
 
 class PolygonSpec(Body):
     """An outline; the last point joins the first."""
 
     type: Literal["polygon"]
-    points: Annotated[list[Vertex], Field(min_length=3, max_length=LIMITS.vertices)]
+    points: Annotated[list[Vertex], Field(min_length=3, max_length=LIMITS.vertices, fail_fast=True)]
 
 
 class Rle(Body):
@@ -63,7 +64,7 @@ class Rle(Body):
     size: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=2, max_length=2)]
     counts: (
         Annotated[str, Field(max_length=LIMITS.rle_text)]
-        | Annotated[list[Annotated[int, Field(ge=0)]], Field(max_length=LIMITS.rle_runs)]
+        | Annotated[list[Annotated[int, Field(ge=0)]], Field(max_length=LIMITS.rle_runs, fail_fast=True)]
     )
 
 
@@ -84,7 +85,9 @@ class MaskSpec(Body):
 RegionSpec: TypeAlias = Annotated[
     PointSpec | BoxSpec | ScribbleSpec | PolygonSpec | MaskSpec, Field(discriminator="type")
 ]
-RegionSpecs: TypeAlias = Annotated[list[RegionSpec], Field(min_length=1, max_length=LIMITS.regions)]
+RegionSpecs: TypeAlias = Annotated[
+    list[RegionSpec], Field(min_length=1, max_length=LIMITS.regions, fail_fast=True)
+]
 
 
 class ImageRef(Body):
@@ -137,7 +140,8 @@ class GroundBody(Body):
 
     image: ImageRef
     phrases: Annotated[
-        list[Annotated[str, Field(max_length=LIMITS.phrase)]], Field(min_length=1, max_length=LIMITS.phrases)
+        list[Annotated[str, Field(max_length=LIMITS.phrase)]],
+        Field(min_length=1, max_length=LIMITS.phrases, fail_fast=True),
     ]
     merge: bool = False
     threshold: Probability | None = None
@@ -169,7 +173,7 @@ class AskBody(Body):
 
     image: ImageRef
     question: Words
-    regions: Annotated[list[RegionSpec], Field(max_length=LIMITS.regions)] = []
+    regions: Annotated[list[RegionSpec], Field(max_length=LIMITS.regions, fail_fast=True)] = []
     max_new_tokens: Tokens = 96
     stream: bool = False
 
@@ -209,7 +213,7 @@ class SystemMessage(Body):
     """Accepted and, with a warning, not read: the model has no place for it."""
 
     role: Literal["system", "developer"]
-    content: Words | Annotated[list[TextPart], Field(max_length=LIMITS.parts)]
+    content: Words | Annotated[list[TextPart], Field(max_length=LIMITS.parts, fail_fast=True)]
     name: Annotated[str, Field(max_length=64)] | None = None
 
 
@@ -217,7 +221,9 @@ class UserMessage(Body):
     """A question."""
 
     role: Literal["user"]
-    content: Words | Annotated[list[ContentPart], Field(min_length=1, max_length=LIMITS.parts)]
+    content: (
+        Words | Annotated[list[ContentPart], Field(min_length=1, max_length=LIMITS.parts, fail_fast=True)]
+    )
     name: Annotated[str, Field(max_length=64)] | None = None
 
 
@@ -225,7 +231,7 @@ class AssistantMessage(Body):
     """An earlier answer, replayed as text. What else OpenAI's clients send back with it must be empty."""
 
     role: Literal["assistant"]
-    content: Words | Annotated[list[TextPart], Field(max_length=LIMITS.parts)]
+    content: Words | Annotated[list[TextPart], Field(max_length=LIMITS.parts, fail_fast=True)]
     name: Annotated[str, Field(max_length=64)] | None = None
     refusal: None = None
     annotations: Annotated[list[Any], Field(max_length=0)] | None = None
@@ -271,7 +277,7 @@ class ChatBody(Body):
     )
 
     model: Annotated[str, Field(max_length=128)]
-    messages: Annotated[list[Message], Field(min_length=1, max_length=LIMITS.messages)]
+    messages: Annotated[list[Message], Field(min_length=1, max_length=LIMITS.messages, fail_fast=True)]
     stream: bool = False
     stream_options: StreamOptions | None = None
     max_tokens: Tokens | None = None
