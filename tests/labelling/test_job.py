@@ -14,7 +14,6 @@ from openferret.labelling.job import (
     class_of,
     label_pictures,
     parse_names,
-    picture_names,
     read_labelled,
 )
 
@@ -49,11 +48,6 @@ def test_names_that_cannot_be_classes(text, said):
         parse_names(text)
 
 
-def test_pictures_are_named_below_the_folder_they_share(tmp_path):
-    pictures = [tmp_path / "x" / ".." / "train" / "a.jpg", tmp_path / "train" / "deep" / "b.jpg"]
-    assert list(picture_names(pictures).values()) == ["a.jpg", "deep/b.jpg"]
-
-
 class Counting:
     """A model that counts what it reads, and stops as told."""
 
@@ -79,7 +73,7 @@ def work(pictures, out, model, labelling=CATS):
 
 
 def test_an_interrupted_job_loses_nothing_and_asks_nothing_twice(labelled, tmp_path):
-    pictures = [labelled(f"{n}.png", {}).path for n in range(5)]
+    pictures = [labelled(f"{n}.png", {}).source for n in range(5)]
     out = tmp_path / "labels.jsonl"
     first, second = Counting(stop_after=2), Counting()
     with pytest.raises(KeyboardInterrupt):
@@ -94,18 +88,18 @@ def test_an_interrupted_job_loses_nothing_and_asks_nothing_twice(labelled, tmp_p
 
 
 def test_a_bad_picture_is_said_and_tried_again(labelled, tmp_path):
-    good, bad = labelled("a.png", {}).path, tmp_path / "b.png"
+    good, bad = labelled("a.png", {}).source, tmp_path / "b.png"
     bad.write_text("no picture")
     out = tmp_path / "labels.jsonl"
     model = Counting()
     assert isinstance(work([bad, good], out, model)[0][1], InputError)
-    assert [one.path for one in read_labelled(out, [bad, good], CATS)] == [good]
+    assert [one.source for one in read_labelled(out, [bad, good], CATS)] == [good]
     bad.write_bytes(good.read_bytes())
     assert [outcome is None for _, outcome in work([bad, good], out, model)] == [False, True]
 
 
 def test_a_threshold_holds_for_each_box(labelled, tmp_path):
-    picture = labelled("a.png", {}).path
+    picture = labelled("a.png", {}).source
     out = tmp_path / "labels.jsonl"
     strict = Labelling(CATS.names, 0.5, CATS.settings)
     work([picture], out, Counting(), strict)
@@ -114,7 +108,7 @@ def test_a_threshold_holds_for_each_box(labelled, tmp_path):
 
 def test_a_folder_begun_for_other_names_is_known(labelled, tmp_path):
     out = tmp_path / "labels.jsonl"
-    work([labelled("a.png", {}).path], out, Counting())
+    work([labelled("a.png", {}).source], out, Counting())
     assert not begun_differently(out, CATS)
     assert begun_differently(out, Labelling(("cat",), None, CATS.settings))
     assert list(read_labelled(out, [Path("a.png")], Labelling(("cat",), None, {}))) == []

@@ -75,7 +75,7 @@ def test_pictures_of_any_shape_are_shown(labelled, tmp_path, size):
 
 def test_a_picture_that_is_gone_is_said_so(labelled, tmp_path):
     picture = labelled("a.png", {"cat": [0.5]})
-    picture.path.unlink()
+    picture.source.unlink()
     page, _ = write_review(tmp_path / "review", ("cat",), [picture], most=1)
     assert '"cards": []' in page.read_text()
 

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from openferret.cli.options import Settings
     from openferret.labelling.job import LabelledPicture, Labelling
+    from openferret.labelling.sources import Source
 
 _FORMATS = ("coco", "yolo", "label-studio")
 _REPORTED = 20  # pictures that failed, named on the terminal; all are in labels.jsonl
@@ -36,7 +38,9 @@ class Model:
 
 @with_options
 def label(
-    images: Annotated[list[str], typer.Argument(metavar="IMAGE", help="Pictures, or folders of pictures.")],
+    images: Annotated[
+        list[str], typer.Argument(metavar="IMAGE", help="Pictures, folders of pictures, or .tar archives.")
+    ],
     names: Annotated[
         str, typer.Option(metavar='"A,B,..."', help="What to look for; the order numbers the classes.")
     ],
@@ -56,6 +60,10 @@ def label(
         str | None,
         typer.Option(metavar="URL", help="What Label Studio puts before a picture's name to fetch it."),
     ] = None,
+    engine: Annotated[
+        str, typer.Option(metavar="NAME", help="local: in this process; ray: workers on a Ray cluster.")
+    ] = "local",
+    workers: Annotated[int, typer.Option(min=1, max=4096, help="Models at a time, of --engine ray.")] = 1,
 ) -> None:
     """Label pictures for training or review: boxes for every name, as COCO, YOLO or Label Studio.
 
@@ -66,23 +74,27 @@ def label(
     from openferret.cli import inputs, session
     from openferret.cli.options import Settings
     from openferret.errors import InputError
-    from openferret.images import find_images
-    from openferret.labelling.job import Labelling, parse_names, picture_names
+    from openferret.labelling.job import Labelling, parse_names
+    from openferret.labelling.sources import find_sources, source_names
     from openferret.labelling.writers import LOCAL_FILES, check_picture_names, write_labels
 
     if form not in _FORMATS:
         raise InputError(f"--format must be one of {', '.join(_FORMATS)}, not {form!r}")
     if image_prefix is not None and form != "label-studio":
         raise InputError("--image-prefix belongs to --format label-studio")
+    if engine not in ("local", "ray"):
+        raise InputError(f"--engine must be local or ray, not {engine!r}")
+    if engine == "local" and workers > 1:
+        raise InputError("--workers belongs to --engine ray: one process holds one model")
     inputs.check_threshold(threshold)
     settings = Settings(model=model.model, device=model.device, seed=model.seed)
     session.check_settings(settings)
     identity = {name: value for name, value in settings.identity().items() if value is not None}
     labelling = Labelling(parse_names(names), threshold, identity)
-    pictures = find_images(images)
-    check_picture_names(form, list(picture_names(pictures).values()))
+    pictures = find_sources(images)
+    check_picture_names(form, list(source_names(pictures).values()))
     with _opened(out, labelling, resume):
-        tally, labelled = _run(pictures, labelling, settings, out)
+        tally, labelled = _run(pictures, labelling, settings, out, workers if engine == "ray" else 0)
         prefix = LOCAL_FILES if image_prefix is None else image_prefix
         written = write_labels(out, form, labelling.names, labelled, prefix)
         _report(out, labelling, labelled, tally, written, review)
@@ -120,7 +132,7 @@ def _opened(out: Path, labelling: Labelling, resume: bool) -> Iterator[None]:
 
 
 def _run(
-    pictures: Sequence[Path], labelling: Labelling, settings: Settings, out: Path
+    pictures: Sequence[Source], labelling: Labelling, settings: Settings, out: Path, workers: int
 ) -> tuple[Counter[str], list[LabelledPicture]]:
     from openferret.cli import session
     from openferret.cli.output import print_warnings
@@ -132,7 +144,13 @@ def _run(
     warned: dict[str, None] = {}
     try:
         with open_results(out / "labels.jsonl") as results, _progress() as progress:
-            work = label_pictures(pictures, labelling, results, lambda: session.load_model(settings))
+            if workers:
+                from openferret.labelling.cluster import label_on_ray
+
+                load = partial(session.load_model, settings)
+                work = label_on_ray(pictures, labelling, results, load, workers)
+            else:
+                work = label_pictures(pictures, labelling, results, lambda: session.load_model(settings))
             for picture, outcome in progress.track(work, total=len(pictures), description="labelling"):
                 if isinstance(outcome, InputError):
                     tally["failed"] += 1

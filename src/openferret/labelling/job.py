@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,10 +13,12 @@ from openferret.checks import shorten
 from openferret.cli.inputs import check_references
 from openferret.cli.results import Results
 from openferret.errors import InputError
-from openferret.images import load_image
+from openferret.labelling.sources import Source, key_of, open_source, source_names
 from openferret.phrases import without_determiner
 
 if TYPE_CHECKING:
+    from PIL import Image
+
     from openferret.predictor import Ferret
 
 Outcome: TypeAlias = Answer | InputError
@@ -51,12 +52,12 @@ class LabelledPicture:
     """A picture with what was found in it.
 
     Args:
-        path: of the picture.
+        source: of the picture.
         name: of the picture in the exported files: its path below the folder that all pictures share.
         answer: a mention for each of the names, in order.
     """
 
-    path: Path
+    source: Source
     name: str
     answer: Answer
 
@@ -104,23 +105,9 @@ def class_of(name: str) -> str:
     return without_determiner(name) or "object"
 
 
-def picture_names(pictures: Sequence[Path]) -> dict[Path, str]:
-    """The name of each picture in the exported files: its path below the deepest folder that holds them all.
-
-    >>> list(picture_names([Path("x/train/a.jpg"), Path("x/b.jpg")]).values())
-    ['train/a.jpg', 'b.jpg']
-    """
-    full = [_absolute(path) for path in pictures]
-    try:
-        shared = os.path.commonpath([path.parent for path in full])
-    except ValueError as error:  # of Windows' drives
-        raise InputError("the pictures have no folder in common: label each drive by itself") from error
-    return {path: place.relative_to(shared).as_posix() for path, place in zip(pictures, full, strict=True)}
-
-
 def label_pictures(
-    pictures: Iterable[Path], labelling: Labelling, results: Results, load: Callable[[], Ferret]
-) -> Iterator[tuple[Path, Outcome | None]]:
+    pictures: Iterable[Source], labelling: Labelling, results: Results, load: Callable[[], Ferret]
+) -> Iterator[tuple[Source, Outcome | None]]:
     """Label pictures, and write each answer before the next picture is begun.
 
     Args:
@@ -135,15 +122,14 @@ def label_pictures(
     request = labelling.request()
     ferret: Ferret | None = None
     for picture in pictures:
-        key = str(_absolute(picture))
+        key = key_of(picture)
         if results.has(key, request):
             yield picture, None
             continue
         try:
-            image = load_image(picture)
+            image = open_source(picture)
             ferret = ferret or load()
-            answer = ferret.encode(image).ground(list(labelling.names), threshold=labelling.threshold)
-            answer = _at_least(answer, labelling.threshold or 0.0)
+            answer = look_for(ferret, image, labelling)
         except InputError as error:
             results.write(key, request, {"error": str(error)})
             yield picture, error
@@ -152,7 +138,13 @@ def label_pictures(
             yield picture, answer
 
 
-def read_labelled(path: Path, pictures: Sequence[Path], labelling: Labelling) -> Iterator[LabelledPicture]:
+def look_for(ferret: Ferret, image: Image.Image, labelling: Labelling) -> Answer:
+    """A mention for each of the names, in order, with the boxes that are good enough."""
+    answer = ferret.encode(image).ground(list(labelling.names), threshold=labelling.threshold)
+    return _at_least(answer, labelling.threshold or 0.0)
+
+
+def read_labelled(path: Path, pictures: Sequence[Source], labelling: Labelling) -> Iterator[LabelledPicture]:
     """The answers of a results file, in the order of the pictures; those that failed are left out.
 
     Raises:
@@ -168,8 +160,8 @@ def read_labelled(path: Path, pictures: Sequence[Path], labelling: Labelling) ->
                     found[record["file"]] = Answer.from_dict(record)
     except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
         raise InputError(f"{shorten(path)!r} cannot be read: {shorten(error)}") from error
-    for picture, name in picture_names(pictures).items():
-        answer = found.get(str(_absolute(picture)))
+    for picture, name in source_names(pictures).items():
+        answer = found.get(key_of(picture))
         if answer is not None:
             yield LabelledPicture(picture, name, answer)
 
@@ -191,8 +183,3 @@ def _at_least(answer: Answer, score: float) -> Answer:
         for one in answer.mentions
     ]
     return replace(answer, mentions=tuple(mentions))
-
-
-def _absolute(path: Path) -> Path:
-    # Links are kept: two names of one file are two pictures of a data set.
-    return Path(os.path.abspath(path))  # noqa: PTH100 - Path.absolute would keep ".."

@@ -14,10 +14,10 @@ from pathlib import Path
 from PIL import Image
 
 from openferret.errors import InputError
-from openferret.images import load_image
 from openferret.labelling.colours import colour_of
 from openferret.labelling.job import LabelledPicture
 from openferret.labelling.sheet import Cell, Legend, draw_sheet
+from openferret.labelling.sources import Source, open_source
 from openferret.labelling.writers import write_whole
 
 SHEET_COLUMNS, SHEET_ROWS = 5, 4
@@ -119,7 +119,7 @@ def _write_sheets(
     for number in range(pages):
         cells = []
         for one in shown[number * room : (number + 1) * room]:
-            picture = _small(one.path)
+            picture = _small(one.source)
             cells.append(Cell(picture, one.name, one.answer, limit))
             if picture is not None:
                 cards.append(_card(one, picture))
@@ -130,9 +130,9 @@ def _write_sheets(
         yield target
 
 
-def _small(path: Path) -> Image.Image | None:
+def _small(source: Source) -> Image.Image | None:
     try:
-        picture = load_image(path)
+        picture = open_source(source)
     except InputError:
         return None  # it was labelled, and has been moved or damaged since
     picture.thumbnail((_PAGE_SIDE, _PAGE_SIDE))
