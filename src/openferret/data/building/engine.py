@@ -18,6 +18,7 @@ from openferret.errors import InputError
 
 Result: TypeAlias = dict[str, Any]
 ENGINES = ("local", "ray")
+_MOST_WORKERS = 4096
 
 
 @dataclass(frozen=True)
@@ -40,9 +41,9 @@ class Engine(Protocol):
 
 
 def check_engine(name: str, workers: int) -> None:
-    """Refuses an engine that is not known, and fewer than one worker, as InputError."""
-    if workers < 1:
-        raise InputError(f"--workers must be 1 or more, not {workers}")
+    """Refuses an engine that is not known, and absurd numbers of workers, as InputError."""
+    if not 1 <= workers <= _MOST_WORKERS:
+        raise InputError(f"--workers must lie between 1 and {_MOST_WORKERS}, not {workers}")
     if name not in ENGINES:
         raise InputError(f"--engine must be one of {', '.join(ENGINES)}, not {name!r}")
 

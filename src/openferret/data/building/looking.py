@@ -66,6 +66,11 @@ def look(
             known = f"{perceptual_hash(image):016x}"
             if not picture.known_size:
                 picture = replace(picture, width=image.width, height=image.height)
+            elif image.size != (picture.width, picture.height):
+                said = (
+                    f"it is {image.width} x {image.height}, its annotation {picture.width} x {picture.height}"
+                )
+                return Seen(picture, ("picture of another size", f"{said}: boxes would be elsewhere"))
     seen = replace(picture, fingerprint=known) if known else picture
     return Seen(seen, leak=leaks.find(seen, int(known, 16)) if known else None)
 

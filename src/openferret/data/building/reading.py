@@ -172,6 +172,7 @@ def annotation_files(root: Path) -> list[Path]:
         for folder, _, names in os.walk(root)
         for name in names
         if Path(name).suffix.lower() in _ANNOTATIONS
+        and (Path(folder) / name).is_file()  # no pipe, which may hang
     )
 
 

@@ -16,6 +16,7 @@ def parse_xml(path: Path) -> Any:
     Raises:
         InputError: it is missing, malformed, or declares a document type.
     """
+    check_regular(path)
     with _safely(path) as parser:
         return parser.parse(path, forbid_dtd=True).getroot()
 
@@ -26,6 +27,7 @@ def stream_xml(path: Path, tag: str) -> Iterator[Any]:
     Raises:
         InputError: as `parse_xml`; the elements before the damage are given.
     """
+    check_regular(path)
     with _safely(path) as parser:
         depth, root = 0, None
         for event, element in parser.iterparse(path, events=("start", "end"), forbid_dtd=True):
@@ -35,6 +37,12 @@ def stream_xml(path: Path, tag: str) -> Iterator[Any]:
                 if element.tag == tag:
                     yield element
                 root.clear()
+
+
+def check_regular(path: Path) -> None:
+    """Refuses a pipe or a device, which may never end, as InputError; a missing file is for its reader to tell."""
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path.name} is not a regular file")
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from openferret.checks import shorten
 from openferret.coordinates import denormalize_box
-from openferret.data.files.xml_files import parse_xml
+from openferret.data.files.xml_files import check_regular, parse_xml
 from openferret.data.problems import Problems
 from openferret.data.records import Caption, Phrase, Record
 from openferret.data.schema import PictureReference
@@ -59,9 +59,12 @@ def _read_record(
     root: Path, name: str, pictures: Path | None, problems: Problems, split: str
 ) -> Record | None:
     annotation = root / "Annotations" / f"{name}.xml"
+    sentences = root / "Sentences" / f"{name}.txt"
+    for file in (annotation, sentences):
+        check_regular(file)
     check_xml(annotation)
     boxes = read_boxes(annotation)
-    lines = read_text(root / "Sentences" / f"{name}.txt").splitlines()
+    lines = read_text(sentences).splitlines()
     same_as = (f"flickr30k:{name}", f"flickr:{name}")
     file = f"{name}.jpg"
     if pictures is not None:
