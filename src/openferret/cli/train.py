@@ -70,7 +70,7 @@ def recipe(
         )
         return
     from openferret.train.loop import run_training
-    from openferret.train.watching import callbacks_for
+    from openferret.train.monitor import callbacks_for
 
     result = run_training(loaded, callbacks_for(loaded), resume=resume)
     if result.main:

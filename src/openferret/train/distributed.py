@@ -23,7 +23,9 @@ from torch.optim import AdamW, Optimizer
 from openferret.errors import InputError
 from openferret.train.module import PREFIX, TrainingModule
 from openferret.train.parts import trained_tensors
+from openferret.train.recipe import TrainingRecipe
 
+_MAY_REST = {"vision", "namer", "objects", "locator"}
 _PATIENCE = timedelta(minutes=30)  # a rank may be filling its share of the feature cache
 _WEIGHTS, _OPTIMIZER, _SHARDS, _DEEPSPEED = "weights.safetensors", "optimizer.pt", "sharded", "deepspeed"
 
@@ -31,9 +33,9 @@ _WEIGHTS, _OPTIMIZER, _SHARDS, _DEEPSPEED = "weights.safetensors", "optimizer.pt
 class AccelerateParallel:
     """See `openferret.train.parallel.Parallel`."""
 
-    def __init__(self) -> None:
-        # Not every batch reaches every weight: proposals have a loss of their own, or none.
-        unused = DistributedDataParallelKwargs(find_unused_parameters=True)
+    def __init__(self, recipe: TrainingRecipe) -> None:
+        # Some weights of these may have no loss: proposals without an objective of their own, a tower's last layer.
+        unused = DistributedDataParallelKwargs(find_unused_parameters=bool(_MAY_REST & set(recipe.rates)))
         self._accelerator = Accelerator(
             cpu=not torch.cuda.is_available(),
             kwargs_handlers=[unused, InitProcessGroupKwargs(timeout=_PATIENCE)],
@@ -53,6 +55,11 @@ class AccelerateParallel:
 
     def passing(self, called: Any, last: bool) -> AbstractContextManager[Any]:
         """See `Parallel.passing`."""
+        if self._kind is DistributedType.FSDP:  # put off, each process would hold the gradients whole
+            return nullcontext()
+        if self._kind is DistributedType.DEEPSPEED:  # its engine changes the weights within `backward`
+            self._accelerator.gradient_state._set_sync_gradients(last)
+            return nullcontext()
         context: AbstractContextManager[Any] = nullcontext() if last else self._accelerator.no_sync(called)
         return context
 

@@ -64,7 +64,7 @@ def open_parallel(recipe: TrainingRecipe) -> Parallel:
         return ShardedParallel(half=recipe.precision == "bf16")
     from openferret.train.distributed import AccelerateParallel
 
-    return AccelerateParallel()
+    return AccelerateParallel(recipe)
 
 
 def set_up(recipe: TrainingRecipe, objectives: Sequence[Objective] | None = None) -> Run:
