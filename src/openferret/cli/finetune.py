@@ -32,7 +32,7 @@ def finetune(
     language_steps: Annotated[
         int, typer.Option(min=0, help="Of learning to speak of them; 0 leaves the language model as it is.")
     ] = 48,
-    batch: Annotated[int, typer.Option(min=1, help="Pictures of a step; fewer need less memory.")] = 12,
+    batch: Annotated[int, typer.Option(min=1, help="Most pictures at once; fewer need less memory.")] = 12,
     rate: Annotated[float, typer.Option(min=0.01, max=100, help="Factor of every learning rate.")] = 1.0,
     seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Of every choice by chance.")] = 0,
     threads: Annotated[int, typer.Option(min=0, help="Of the processor; 0 is all of them.")] = 0,

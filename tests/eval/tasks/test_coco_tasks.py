@@ -6,10 +6,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from openferret.answer import Answer, LocatedBox, Mention
 from openferret.errors import InputError
 from openferret.eval import runner
+from openferret.eval.questions import Reply
 from openferret.eval.tasks import coco as reader
 from openferret.eval.tasks import load
+from openferret.eval.tasks.ground_classes import Wanted, grounding_benchmark
+from openferret.eval.tasks.name_classes import naming_benchmark
+from openferret.regions import Box
 
 
 def value(score, name, rule="strict"):
@@ -258,3 +263,40 @@ def test_any_answer_is_scored(coco, reply, task, said):
     benchmark = load(task, coco)
     planned = runner.plan(benchmark)
     assert benchmark.score(planned.questions, {one.id: reply(said) for one in planned.questions}).figures
+
+
+def test_classes_are_asked_for_in_one_box_and_in_each(coco):
+    benchmark = load("ground-classes", {**coco, "absent": 1})
+    merged = [one for one in benchmark.questions if one.merge]
+    assert {one.forced for one in merged} == {True}
+    assert len({one.id for one in benchmark.questions}) == len(benchmark.questions)
+    nothing = benchmark.score(benchmark.questions, {})
+    assert value(nothing, "R@1") == 0
+    assert value(nothing, "said to be there, of what is") == 0
+
+
+def test_boxes_that_are_right_count_once_each(coco):
+    benchmark = grounding_benchmark([Wanted("1", "cat", ((0, 0, 0.5, 0.5), (0.5, 0.5, 1, 1)))], {})
+    merged, each = benchmark.questions
+
+    def reply(question, *boxes):
+        located = tuple(LocatedBox.of(Box(*(100 * side for side in box)), 100, 100, 0.9) for box in boxes)
+        return Reply(Answer("cat", (Mention("cat", (0, 3), located),), 100, 100, "fake", {}))
+
+    whole, half = (0, 0, 1, 1), (0, 0, 0.5, 0.5)
+    said = {merged.id: reply(merged, whole), each.id: reply(each, half, half)}
+    score = benchmark.score(benchmark.questions, said)
+    assert value(score, "R@1") == 1
+    assert value(score, "F1 of boxes") == pytest.approx(0.5)
+    assert value(score, "said to be there, of what is") == 1
+
+
+def test_a_box_is_named_if_the_answer_has_its_class(coco):
+    benchmark = naming_benchmark([Wanted("1", "acme_logo", ((0, 0, 0.5, 0.5),) * 2)], {}, each=2)
+    first, second = benchmark.questions
+    said = {
+        first.id: Reply(Answer("an acme logo", (), 10, 10, "fake", {})),
+        second.id: Reply(Answer("a logo", (), 10, 10, "fake", {})),
+    }
+    assert value(benchmark.score(benchmark.questions, said), "named") == 0.5
+    assert load("name-classes", dict(coco)).questions[0].text == "What is [0]?"

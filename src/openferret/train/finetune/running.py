@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -15,7 +14,7 @@ import torch
 from filelock import FileLock, Timeout
 
 from openferret.data.files.atomic import read_mark, write_json
-from openferret.errors import InputError
+from openferret.errors import InputError, WeightsError
 from openferret.images import load_image
 from openferret.kit.assemble import ensure_kit
 from openferret.loading import load_model
@@ -33,7 +32,7 @@ from openferret.train.finetune.stages import (
     see_objectives,
     see_recipe,
 )
-from openferret.train.finetune.start import NOUNS, prepare_start
+from openferret.train.finetune.start import NOUNS, prepare_start, write_folder
 from openferret.train.finetune.views import View, make_views
 from openferret.train.loop import run_training
 from openferret.train.monitor import callbacks_for
@@ -76,7 +75,7 @@ class Settings:
             "data": str(self.data.resolve()),
             "images": str(self.images.resolve()),
             "model": self.model if self.model == "kit" else str(Path(self.model).resolve()),
-            "effort": [effort.see, effort.say, effort.batch, effort.rate, effort.seed],
+            "effort": [effort.see, effort.say, effort.rate, effort.seed],
             "held_out": self.held_out,
             "skip_bad": self.skip_bad,
         }
@@ -124,7 +123,11 @@ def finetune(settings: Settings, data: OwnData, tell: Tell, resume: bool = False
         InputError: the folder cannot be used, or the disk or memory is full; what was done is kept.
         WeightsError: the model cannot be opened.
     """
-    with _opened(settings, resume):
+    if settings.model != "kit" and not (Path(settings.model) / "config.json").is_file():
+        raise WeightsError(
+            f"there is no model in {settings.model}: give 'kit' or a folder with a config.json"
+        )
+    with _opened(settings, resume), _explained(settings.effort):
         return _Work(settings, data, tell).do()
 
 
@@ -157,8 +160,7 @@ class _Work:
         last = self._start
         for recipe, objectives in self._runs(built, self._place, views):
             last = self._run(recipe, objectives)
-        with explained_disk(out):
-            self._publish(last)
+        self._publish(last)
         self._measured("after", str(out / "model"))
         changes = compare(self._benchmarks, out / "before", out / "after")
         write_json(
@@ -234,19 +236,30 @@ class _Work:
         target = self._settings.out / "model"
         if not (target / NOUNS).is_file():
             loaded = load_model(last, engine="reference")
-            partial = target.with_name("model.partial")
-            shutil.rmtree(partial, ignore_errors=True)
-            loaded.model.half().save_pretrained(partial)
-            loaded.processor.save_pretrained(partial)
-            (partial / NOUNS).write_text(json.dumps(self._nouns), encoding="utf-8")
-            shutil.rmtree(target, ignore_errors=True)
-            partial.rename(target)
+            loaded.model.half()
+            write_folder(loaded, self._nouns, target)
         for name in ("see", "say"):
             for kept in ("log.jsonl", "tensorboard", "panels"):
                 source, goal = self._place / name / kept, self._settings.out / "runs" / name / kept
                 if source.exists() and not goal.exists():
                     goal.parent.mkdir(parents=True, exist_ok=True)
                     shutil.copytree(source, goal) if source.is_dir() else shutil.copy2(source, goal)
+
+
+@contextmanager
+def _explained(effort: Effort) -> Iterator[None]:
+    """The loop's advice about memory, in the options of this command."""
+    try:
+        yield
+    except InputError as error:
+        if not str(error).startswith("out of memory"):
+            raise
+        if effort.at_once == 1:
+            raise InputError("out of memory with one picture at once: close other programs") from error
+        raise InputError(
+            f"out of memory with up to {effort.at_once} pictures at once: the same command with "
+            f"--batch {effort.at_once // 2} --resume goes on with less, and comes to the same"
+        ) from error
 
 
 def _kept(picture: OwnPicture) -> KeptPicture:

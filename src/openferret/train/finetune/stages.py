@@ -33,6 +33,7 @@ from openferret.train.recipe import (
 )
 
 _LONGEST = 768  # tokens of a row
+_SEEN_IN_A_STEP, _SAID_IN_A_STEP = 12, 4  # pictures
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Effort:
     Args:
         see: steps of the locator and the namer.
         say: steps of the language model; 0 leaves it as it is.
-        batch: pictures of a step of `see`; `say` takes a third.
+        at_once: most pictures that go through together: fewer need less memory, and change nothing else.
         rate: factor of every learning rate.
         seed: of the order.
         boards: dashboards.
@@ -51,7 +52,7 @@ class Effort:
 
     see: int = 160
     say: int = 48
-    batch: int = 12
+    at_once: int = 12
     rate: float = 1.0
     seed: int = 0
     boards: tuple[str, ...] = ("tensorboard",)
@@ -71,7 +72,7 @@ def see_recipe(
         rows: of the data, about: a step takes no more.
         namer: whether the model has one.
     """
-    size = max(1, min(effort.batch, rows))
+    size = max(1, min(_SEEN_IN_A_STEP, rows))
     rates: dict[Part, float] = {"locator": 5e-4 * effort.rate}
     if namer:
         rates["namer"] = 3e-4 * effort.rate
@@ -81,7 +82,7 @@ def see_recipe(
         ModelRecipe(str(start)),
         _data(built, place),
         steps=effort.see,
-        batch=BatchRecipe(size, size, 0),
+        batch=BatchRecipe(size, _micro(size, effort), 0),
         optimizer=OptimizerRecipe(rates, clip=2.0, warmup=0.1, floor=0.02),
         losses={PRESENCE: 0.5, LOCATOR_MEMORY: 1.0, NAMER_MEMORY: 2.0},
         seed=effort.seed,
@@ -93,14 +94,14 @@ def see_recipe(
 
 def say_recipe(start: Path, built: Path, place: Path, effort: Effort, rows: int) -> TrainingRecipe:
     """The run in which the language model learns; arguments as of `see_recipe`."""
-    size = max(1, min(effort.batch // 3, rows))
+    size = max(1, min(_SAID_IN_A_STEP, rows))
     return TrainingRecipe(
         "say",
         place / "say",
         ModelRecipe(str(start), lora=LoraRecipe(rank=8, alpha=16.0)),
         _data(built, place),
         steps=effort.say,
-        batch=BatchRecipe(size, size, 8),
+        batch=BatchRecipe(size, _micro(size, effort), 8),
         optimizer=OptimizerRecipe({"language": 2e-4 * effort.rate}, warmup=0.1, floor=0.05),
         seed=effort.seed,
         threads=effort.threads,
@@ -125,6 +126,10 @@ def see_objectives(start: LoadedModel, classes: Sequence[str], nouns: Sequence[s
 def say_objectives() -> tuple[Objective, ...]:
     """What the language model learns."""
     return (LanguageObjective(),)
+
+
+def _micro(size: int, effort: Effort) -> int:
+    return max(one for one in range(1, size + 1) if size % one == 0 and one <= max(effort.at_once, 1))
 
 
 def _data(built: Path, place: Path) -> DataRecipe:

@@ -45,15 +45,28 @@ def prepare_start(model: str, classes: Sequence[str], folder: Path) -> list[str]
     if loaded.model.config.region_nouns:
         new = [name for name in classes if name not in nouns]
         loaded, nouns = LoadedModel(add_nouns(loaded, new), loaded.processor, loaded.name), [*nouns, *new]
+    write_folder(loaded, nouns, folder)
+    return nouns
+
+
+def write_folder(loaded: LoadedModel, nouns: Sequence[str], folder: Path) -> None:
+    """Writes a model folder with the names of its nouns, whole or not at all; one that is there is replaced.
+
+    Raises:
+        InputError: the disk is full, or the place cannot be written.
+    """
+    from transformers.utils import logging
+
     partial = folder.with_name(folder.name + ".partial")
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     with explained_disk(folder):
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
         loaded.model.save_pretrained(partial)
         loaded.processor.save_pretrained(partial)
-        (partial / NOUNS).write_text(json.dumps(nouns), encoding="utf-8")
+        (partial / NOUNS).write_text(json.dumps(list(nouns)), encoding="utf-8")
+        shutil.rmtree(folder, ignore_errors=True)
         partial.replace(folder)
-    return nouns
 
 
 def known_nouns(model: str, count: int) -> list[str]:
