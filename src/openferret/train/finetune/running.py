@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -314,5 +314,3 @@ def _opened(settings: Settings, resume: bool) -> Iterator[None]:
         yield
     finally:
         lock.release()
-        with suppress(OSError):
-            (out / ".lock").unlink()

@@ -58,7 +58,7 @@ def write_folder(loaded: LoadedModel, nouns: Sequence[str], folder: Path) -> Non
     from transformers.utils import logging
 
     partial = folder.with_name(folder.name + ".partial")
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    logging.disable_progress_bar()
     with explained_disk(folder):
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
