@@ -13,8 +13,9 @@ length and lets the model compute its loss over the whole vocabulary at every pl
     ours-alone  as ours, but with one dialogue a row: what the shared prefix is worth
 
 Each runs in a process of its own, in turn (plain, ours, plain, ours ...), so that peak memory is its own and a busy
-machine slows all alike. Printed: medians of answers a second, their ratio, peak memory, floating-point operations of
-a step, and what the machine's matrix products reach at most in the same run.
+machine slows all alike. Printed: medians of answers a second, their ratio (by the clock, and by seconds of CPU, which
+other work on the machine disturbs less), peak memory, floating-point operations of an answer, and what the machine's
+matrix products reach at most in the same run.
 """
 
 from __future__ import annotations
@@ -107,6 +108,7 @@ def our_recipe(build: Path, out: Path, way: str, threads: int) -> TrainingRecipe
         f"data.dialogues={1 if alone else TOGETHER}",
         f"precision={'fp32' if way == 'ours-fp32' else 'bf16'}",
         "batch.bucket=8",
+        "data.workers=0",  # so that this process's seconds of CPU are all of it
         "every.checkpoint=0",
     ]
     return load_recipe("finetune", settings)
@@ -116,13 +118,17 @@ class Timer(Callback):
     """Answers and seconds of the steps after the warm-up."""
 
     def __init__(self) -> None:
-        self.answers, self.seconds = 0, 0.0
+        self.answers, self.seconds, self.cpu = 0, 0.0, 0.0
+        self._before = time.process_time()
 
     def on_step(self, report: StepReport) -> None:
         """Adds a step up."""
+        now = time.process_time()
         if report.step > WARM:
             self.answers += report.answers
             self.seconds += report.seconds
+            self.cpu += now - self._before
+        self._before = now
 
 
 def run_ours(build: Path, way: str, threads: int) -> dict[str, float]:
@@ -131,7 +137,7 @@ def run_ours(build: Path, way: str, threads: int) -> dict[str, float]:
         timer = Timer()
         peak = PeakBeforeEnd()
         run_training(our_recipe(build, Path(out), way, threads), (timer, peak))
-    return {"answers": timer.answers, "seconds": timer.seconds, "memory": peak.memory}
+    return {"answers": timer.answers, "seconds": timer.seconds, "cpu": timer.cpu, "memory": peak.memory}
 
 
 class PeakBeforeEnd(Callback):
@@ -180,16 +186,18 @@ def run_plain(build: Path, way: str, threads: int) -> dict[str, float]:
     model = prepare_plain(loaded.model, way)
     optimizer = torch.optim.AdamW([one for one in model.parameters() if one.requires_grad], lr=2e-5)
     batches = plain_batches(build, loaded)
-    seconds, passes = 0.0, ANSWERS // TOGETHER
+    seconds, cpu, passes = 0.0, 0.0, ANSWERS // TOGETHER
     for step in range(WARM + TIMED):
-        began = time.perf_counter()
+        began, cpu_before = time.perf_counter(), time.process_time()
         for _ in range(passes):
             (model(**next(batches)).loss / passes).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
         seconds += (time.perf_counter() - began) * (step >= WARM)
-    return {"answers": ANSWERS * TIMED, "seconds": seconds, "memory": memory_peak(torch.device("cpu"))}
+        cpu += (time.process_time() - cpu_before) * (step >= WARM)
+    peak = memory_peak(torch.device("cpu"))
+    return {"answers": ANSWERS * TIMED, "seconds": seconds, "cpu": cpu, "memory": peak}
 
 
 def prepare_plain(model: Any, way: str) -> Any:
@@ -291,18 +299,28 @@ def main() -> None:
             "times_plain": statistics.median(
                 mine / plain for mine, plain in zip(speeds[way], speeds[base], strict=True)
             ),
+            "times_plain_cpu": statistics.median(
+                (mine["answers"] / mine["cpu"]) / (plain["answers"] / plain["cpu"])
+                for mine, plain in zip(seen[way], seen[base], strict=True)
+            ),
             "memory_bytes": statistics.median(one["memory"] for one in seen[way]),
             "flops_per_answer": flops[way] / ANSWERS,
             "flops_per_second": statistics.median(speeds[way]) * flops[way] / ANSWERS,
         }
         for way in options.ways
     }
-    print(f"{'way':12} {'answers/s':>10} {'x ' + base:>8} {'GB':>6} {'GFLOP/answer':>13} {'GFLOP/s':>8}")
+    heads = ("way", "answers/s", f"x {base}", "in CPU s", "GB", "GFLOP/answer", "GFLOP/s")
+    print("".join(f"{head:>13}" for head in heads))
     for way, row in table.items():
-        print(
-            f"{way:12} {row['answers_per_second']:10.2f} {row['times_plain']:8.2f} {row['memory_bytes'] / 1e9:6.2f} "
-            f"{row['flops_per_answer'] / 1e9:13.1f} {row['flops_per_second'] / 1e9:8.1f}"
-        )
+        figures = [
+            row["answers_per_second"],
+            row["times_plain"],
+            row["times_plain_cpu"],
+            row["memory_bytes"] / 1e9,
+            row["flops_per_answer"] / 1e9,
+            row["flops_per_second"] / 1e9,
+        ]
+        print(f"{way:>13}" + "".join(f"{figure:13.2f}" for figure in figures))
     print("matrix products reach " + ", ".join(f"{v / 1e9:.0f} GFLOP/s in {k}" for k, v in ceiling.items()))
     if options.out:
         options.out.write_text(json.dumps({"ways": table, "ceiling": ceiling, "runs": seen}, indent=1) + "\n")

@@ -40,7 +40,10 @@ class AccelerateParallel:
             cpu=not torch.cuda.is_available(),
             kwargs_handlers=[unused, InitProcessGroupKwargs(timeout=_PATIENCE)],
         )
-        self.device = self._accelerator.device
+        place = self._accelerator.device
+        self.device = (
+            torch.device("cpu") if place.type == "cpu" else place
+        )  # not "cpu:0", which files do not know
         self.process = self._accelerator.process_index
         self.processes = self._accelerator.num_processes
         self.local_process = self._accelerator.local_process_index

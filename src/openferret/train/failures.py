@@ -21,12 +21,13 @@ _GONE = (
 
 
 @contextmanager
-def explained(recipe: TrainingRecipe, step: int) -> Iterator[None]:
+def explained(recipe: TrainingRecipe, step: int, processes: int = 1) -> Iterator[None]:
     """Around a step: torch's errors as one line.
 
     Args:
         recipe: of the run.
         step: that is being done.
+        processes: of the job.
 
     Raises:
         InputError: in the place of an error whose cause is known.
@@ -36,12 +37,12 @@ def explained(recipe: TrainingRecipe, step: int) -> Iterator[None]:
     except (RuntimeError, MemoryError, OSError) as error:
         if isinstance(error, InputError):
             raise
-        if message := explanation(error, recipe, step):
+        if message := explanation(error, recipe, step, processes):
             raise InputError(message) from error
         raise
 
 
-def explanation(error: BaseException, recipe: TrainingRecipe, step: int) -> str:
+def explanation(error: BaseException, recipe: TrainingRecipe, step: int, processes: int = 1) -> str:
     """What an error of torch means; "" if it is not one of those that come from outside.
 
     >>> from openferret.train.recipe import DataRecipe, ModelRecipe
@@ -58,7 +59,12 @@ def explanation(error: BaseException, recipe: TrainingRecipe, step: int) -> str:
             "the disk is full; make room and go on with --resume. A loader needs room in /dev/shm too: if that "
             "is full, set data.workers to 0"
         )
-    if any(mark in said for mark in _GONE):
+    if "dataloader worker" in said:
+        return (
+            f"a loader was killed before step {step}, probably for memory; go on with --resume and fewer of them "
+            "(--set data.workers=0)"
+        )
+    if processes > 1 and any(mark in said for mark in _GONE):
         return (
             f"another process of this job is gone (step {step}); see what it said above. Start the same command with "
             "--resume: it goes on from the last checkpoint"

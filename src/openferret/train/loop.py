@@ -92,7 +92,7 @@ def run_training(
     keep_memory()
     run = set_up(recipe, objectives)
     try:
-        with _locked(recipe.out, run.parallel.process), explained(recipe, 0):
+        with _locked(recipe.out, run.parallel.process), explained(recipe, 0, run.parallel.processes):
             return _Loop(run, tuple(callbacks), place).train(resume)
     except BaseException as error:
         for one in callbacks:
@@ -133,9 +133,10 @@ class _Loop:
         with self._stoppable():
             for step in range(done + 1, steps + 1):
                 started = time.perf_counter()
-                batches = next(coming)
-                waited = time.perf_counter() - started
                 with explained(recipe, step):
+                    batches = next(coming)
+                waited = time.perf_counter() - started
+                with explained(recipe, step, self._parallel.processes):
                     report = self._step(step, steps, batches, started, waited)
                 loss = report.loss
                 for one in self._callbacks:

@@ -61,7 +61,7 @@ class Parallel(Protocol):
         """Until every process is here."""
 
     def whole_tensors(self, called: Any) -> Mapping[str, Tensor]:
-        """Trained tensors under the model's names, whole and on the CPU; every process must ask."""
+        """Trained tensors under the model's names, whole and on the CPU; every process must ask, process 0 is told."""
 
     def save(self, folder: Path, called: Any, optimizer: Optimizer) -> None:
         """Writes weights and optimiser into a folder; every process must ask."""

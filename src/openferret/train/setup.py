@@ -97,7 +97,8 @@ def set_up(recipe: TrainingRecipe, objectives: Sequence[Objective] | None = None
     plan = Plan(gathered, recipe, len(prefix), learned)
     plan.check()
     validation = Plan(gathered, recipe, len(prefix), kept_back) if kept_back else None
-    loaded.model.to(parallel.device)
+    if parallel.mixed_weights or recipe.data.cache_features:  # a sharded model is moved part by part
+        loaded.model.to(parallel.device)
     features = _features(recipe, parallel, loaded, gathered, [*learned, *kept_back])
     parameters = sum(one.numel() for one in loaded.model.parameters())
     torch.manual_seed(recipe.seed)  # of the updates' first values

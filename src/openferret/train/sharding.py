@@ -54,10 +54,11 @@ class ShardedParallel:
 
     def prepare(self, module: TrainingModule, groups: list[dict[str, Any]]) -> tuple[Any, Optimizer]:
         """See `Parallel.prepare`."""
-        module.to(self.device)
         names = {parameter: name for name, parameter in module.named_parameters()}
         named = [[names[parameter] for parameter in group["params"]] for group in groups]
-        self._scalars = shard(module, self._mesh, self._half)
+        self._scalars = shard(module, self._mesh, self._half)  # which moves each part to its device
+        for scalar in self._scalars:
+            scalar.data = scalar.data.to(self.device)
         own = dict(module.named_parameters())  # DTensors now, under the same names
         sharded = [
             {**group, "params": [own[name] for name in wanted]}
@@ -153,12 +154,14 @@ def shard(module: TrainingModule, mesh: DeviceMesh, half: bool) -> list[Tensor]:
 
 
 def gather_tensors(module: Any) -> dict[str, Tensor]:
-    """Trained tensors under the model's names, whole and on the CPU; every process must ask."""
-    return {
-        name.removeprefix(PREFIX): _whole(one.detach()).cpu()
-        for name, one in module.named_parameters()
-        if one.requires_grad
-    }
+    """Trained tensors under the model's names, whole and on the CPU; every process must ask, the first is told."""
+    gathered = {}
+    for name, one in module.named_parameters():
+        if one.requires_grad:
+            whole = _whole(one.detach())
+            if dist.get_rank() == 0:
+                gathered[name.removeprefix(PREFIX)] = whole.cpu()
+    return gathered
 
 
 def _whole(tensor: Tensor) -> Tensor:

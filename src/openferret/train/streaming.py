@@ -22,7 +22,7 @@ from openferret.train.gathering import Gathered
 from openferret.train.wording import DialogueWriter
 
 _AHEAD = 4  # batches that each loader holds ready
-_LOOKED_AT = 20_000  # pictures
+_LOOKED_AT = 5_000  # pictures
 
 
 @dataclass(frozen=True)
