@@ -194,6 +194,20 @@ def test_those_who_wait_are_told_when_the_engine_closes(lively, make):
     assert not engine.ready
 
 
+@pytest.mark.parametrize("kind", ["list", "object"])
+def test_the_memory_of_a_picture_is_counted_whatever_its_engine_keeps(kind):
+    from types import SimpleNamespace
+
+    import numpy as np
+    import torch
+
+    from openferret.serve.engine import _bytes_of
+
+    layers = [torch.zeros(10), {"values": np.zeros(5)}, None, "text"]
+    kept = layers if kind == "list" else SimpleNamespace(past=SimpleNamespace(layers=layers), length=3)
+    assert _bytes_of(kept) == 80
+
+
 def test_it_is_ready_only_after_a_warm_up_that_worked(new_engine, make, monkeypatch):
     broken = new_engine(start=False)
     monkeypatch.setattr(broken.ferret, "encode", lambda image: 1 / 0)

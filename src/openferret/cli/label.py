@@ -61,8 +61,12 @@ def label(
         typer.Option(metavar="URL", help="What Label Studio puts before a picture's name to fetch it."),
     ] = None,
     engine: Annotated[
-        str, typer.Option(metavar="NAME", help="local: in this process; ray: workers on a Ray cluster.")
-    ] = "local",
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="ray: workers on a Ray cluster. In this process: fast, reference or auto, as for every verb.",
+        ),
+    ] = None,
     workers: Annotated[int, typer.Option(min=1, max=4096, help="Models at a time, of --engine ray.")] = 1,
 ) -> None:
     """Label pictures for training or review: boxes for every name, as COCO, YOLO or Label Studio.
@@ -82,19 +86,19 @@ def label(
         raise InputError(f"--format must be one of {', '.join(_FORMATS)}, not {form!r}")
     if image_prefix is not None and form != "label-studio":
         raise InputError("--image-prefix belongs to --format label-studio")
-    if engine not in ("local", "ray"):
-        raise InputError(f"--engine must be local or ray, not {engine!r}")
-    if engine == "local" and workers > 1:
+    on_ray = engine == "ray"
+    if workers > 1 and not on_ray:
         raise InputError("--workers belongs to --engine ray: one process holds one model")
     inputs.check_threshold(threshold)
-    settings = Settings(model=model.model, device=model.device, seed=model.seed)
+    chosen = None if on_ray else engine
+    settings = Settings(model=model.model, device=model.device, seed=model.seed, engine=chosen)
     session.check_settings(settings)
     identity = {name: value for name, value in settings.identity().items() if value is not None}
     labelling = Labelling(parse_names(names), threshold, identity)
     pictures = find_sources(images)
     check_picture_names(form, list(source_names(pictures).values()))
     with _opened(out, labelling, resume):
-        tally, labelled = _run(pictures, labelling, settings, out, workers if engine == "ray" else 0)
+        tally, labelled = _run(pictures, labelling, settings, out, workers if on_ray else 0)
         prefix = LOCAL_FILES if image_prefix is None else image_prefix
         written = write_labels(out, form, labelling.names, labelled, prefix)
         _report(out, labelling, labelled, tally, written, review)

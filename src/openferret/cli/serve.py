@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -42,8 +43,12 @@ def serve(
         int, typer.Option(min=0, max=1_000_000, help="Memory for pictures that have been read.")
     ] = 1000,
     engine: Annotated[
-        str, typer.Option(metavar="NAME", help="local: in this process; ray: replicas on a Ray cluster.")
-    ] = "local",
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="ray: replicas on a Ray cluster. In this process: fast, reference or auto, as for every verb.",
+        ),
+    ] = None,
     replicas: Annotated[
         str, typer.Option(metavar="N|MIN-MAX", help="Of --engine ray; a range follows the load.")
     ] = "1",
@@ -56,21 +61,18 @@ def serve(
     from openferret.cli.options import Settings
     from openferret.cli.session import check_settings, load_model
 
-    chosen = Settings(model=model, device=device)
+    on_ray = engine == "ray"
+    chosen = Settings(model=model, device=device, engine=None if on_ray else engine)
     check_settings(chosen)
-    if engine not in ("local", "ray"):
-        raise InputError(f"--engine must be local or ray, not {engine!r}")
     least, most = _read_replicas(replicas)
-    if engine == "local" and most > 1:
+    if most > 1 and not on_ray:
         raise InputError("--replicas belongs to --engine ray: one process holds one model")
     from openferret.serve.engine import Engine, EngineSettings
     from openferret.serve.running import run_server
 
     held = EngineSettings(cache_bytes=cache_megabytes * 1_000_000)
     backend: Backend
-    if engine == "ray":
-        from functools import partial
-
+    if on_ray:
         from openferret.loading import load_model as load
         from openferret.serve.replicas import RayReplicas, ReplicaSettings
 

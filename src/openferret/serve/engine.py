@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from threading import Event, Thread
 from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image
 
@@ -19,6 +20,7 @@ from openferret.loading import LoadedModel
 from openferret.predictor import Ferret
 from openferret.regions import Box
 from openferret.scene import Scene
+from openferret.serve import work
 from openferret.serve.caches import ByteCache
 from openferret.serve.errors import ServeError, internal_error
 from openferret.serve.fair import FairQueue
@@ -123,10 +125,12 @@ class Engine:
                     job.fail(internal_error())
 
     def _warm_up(self) -> None:
-        """Reads a picture and answers about a region, so that the first client does not wait for it."""
+        """Reads a picture and answers as it will for clients, so that the first of them does not wait."""
         try:
             scene = self.ferret.encode(Image.linear_gradient("L"))
-            scene.refer(Box(32, 32, 224, 224), max_new_tokens=4)
+            _bytes_of(scene.prefix)
+            (question,) = work.refer([Box(32, 32, 224, 224)], None, 4).ask(scene)
+            write_rows(scene, [Row(question, 4), Row(question, 2)], 0.0, 0)
             scene.ground("a square", max_new_tokens=4)
         except Exception as error:
             self._report(error)
@@ -239,7 +243,7 @@ class Engine:
             return scene, 0.0
         scene = self.ferret.encode(picture.image)
         self.metrics.stages.labels("encode").observe(scene.seconds)
-        self._scenes.put(picture.digest, scene, picture.held + _tensor_bytes(scene.prefix))
+        self._scenes.put(picture.digest, scene, picture.held + _bytes_of(scene.prefix))
         return scene, scene.seconds
 
     def _fail(self, jobs: Iterable[Job], error: Exception) -> None:
@@ -272,16 +276,14 @@ def _together(first: Job, second: Job) -> bool:
     return all(isinstance(job.work, Written) and job.work.temperature == 0 for job in (first, second))
 
 
-def _tensor_bytes(value: object) -> int:
-    """Bytes of the tensors in a picture's prefix."""
-    if isinstance(value, torch.Tensor):
-        return value.nbytes
+def _bytes_of(value: object, depth: int = 6) -> int:
+    """Bytes of all tensors and arrays in a picture's prefix, whichever engine's cache is in it."""
+    if isinstance(value, torch.Tensor | np.ndarray):
+        return int(value.nbytes)
+    if depth == 0:
+        return 0
+    if isinstance(value, dict):
+        return sum(_bytes_of(one, depth - 1) for one in value.values())
     if isinstance(value, list | tuple):
-        return sum(_tensor_bytes(one) for one in value)
-    if isinstance(value, PicturePrefix):
-        return _tensor_bytes(list(vars(value.encoded).values())) + _cache_bytes(value.past)
-    return 0
-
-
-def _cache_bytes(cache: Any) -> int:
-    return sum(_tensor_bytes([layer.keys, layer.values]) for layer in cache.layers)
+        return sum(_bytes_of(one, depth - 1) for one in value)
+    return sum(_bytes_of(one, depth - 1) for one in getattr(value, "__dict__", {}).values())
