@@ -60,8 +60,8 @@ def _read_record(
 ) -> Record | None:
     annotation = root / "Annotations" / f"{name}.xml"
     sentences = root / "Sentences" / f"{name}.txt"
-    for file in (annotation, sentences):
-        check_regular(file)
+    check_regular(annotation)
+    check_regular(sentences)
     check_xml(annotation)
     boxes = read_boxes(annotation)
     lines = read_text(sentences).splitlines()
