@@ -156,3 +156,21 @@ def test_the_whole_phrase_is_a_noun_before_its_head_is():
     given = objective.prepare([row(1, "<phrase>an acme logo <box:0>"), row(2, "<phrase>a big logo <box:0>")])
     assert sorted(given["noun"].tolist()) == [0, 1]
     assert given["points"].shape == (2, 128, 2)
+
+
+def test_a_recipe_that_trains_the_locator_gets_its_objective(making, build, start, tmp_path):
+    recipe = making.recipe(
+        build,
+        start,
+        tmp_path / "run",
+        steps=1,
+        optimizer=OptimizerRecipe({"locator": 1e-4, "language": 1e-5}),
+    )
+    seen = []
+
+    class Watch:
+        def __getattr__(self, name):
+            return lambda *words: seen.append(words[0]) if name == "on_step" else {}
+
+    run_training(recipe, (Watch(),))
+    assert {"language", NAME, PRESENCE} <= set(seen[0].losses)

@@ -107,7 +107,7 @@ def set_up(recipe: TrainingRecipe, objectives: Sequence[Objective] | None = None
         settle_precision(loaded.model, recipe)
     if recipe.activation_checkpointing:
         loaded.model.model.language_model.activation_checkpointing_enable({"use_reentrant": False})
-    chosen = tuple(objectives_for(loaded.model.config) if objectives is None else objectives)
+    chosen = tuple(objectives_for(loaded, recipe) if objectives is None else objectives)
     shapes = None if features is None else features.shapes
     collator = Collator(loaded.processor, prefix, shapes, chosen, recipe.data.max_length)
     return Run(
