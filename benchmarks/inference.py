@@ -1,0 +1,381 @@
+"""Kit's speed on this machine, beside plain transformers and OpenVINO, and beside what the machine allows.
+
+    python benchmarks/inference.py [--repeats 5] [--out FILE.json] [--plot FILE.png]
+
+Every row is measured in turns (A B C A B C ...) in one run; a figure is a median, a ratio the median of the ratios of
+each turn. "plain" is `FerretForConditionalGeneration.generate` of transformers in fp32 and bf16; "ours" is what
+`Ferret.load()` gives; "openvino" (pip install openvino) is the same language model in its runtime, also in
+eight-bit weights. Nothing else may run meanwhile. The threads are PyTorch's: OMP_NUM_THREADS sets them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from openferret import Box, Ferret, prompts
+from openferret.generation.prefix import Continuation
+from openferret.generation.questions import write_question
+from openferret.images import load_image
+
+HERE = Path(__file__).parent
+PICTURE = HERE.parent / "examples" / "pictures" / "astronaut.jpg"
+TOKENS = 32  # that a speed is measured over
+BOX_TOKENS = 9  # "<phrase>a woman<box>" and four locations, as a plain decode would write them
+NAME_TOKENS = 4  # of a short answer to "What is ...?"
+PHRASE = "a woman"
+COLD_RUNS = 7
+
+Work = Callable[[], object]
+Rows = dict[str, dict[str, list[float]]]
+
+
+@dataclass(frozen=True)
+class Plain:
+    """Plain transformers: the picture goes in with every question."""
+
+    model: Any
+    processor: Any
+    pixels: torch.Tensor
+
+    def generate(self, texts: Sequence[str], regions: Sequence[Sequence[Box]], tokens: int) -> None:
+        """Exactly `tokens` tokens for each of the texts, all in one batch."""
+        image, conversation = load_image(PICTURE), self.processor.conversation
+        prompts_of = [conversation.prompt(text) for text in texts]
+        inputs = self.processor([image] * len(texts), prompts_of, [list(one) for one in regions])
+        with torch.inference_mode():
+            self.model.generate(
+                **inputs, max_new_tokens=tokens, min_new_tokens=tokens, do_sample=False, pad_token_id=0
+            )
+
+    def encode(self) -> None:
+        """The picture through tower, projector and proposer."""
+        with torch.inference_mode():
+            self.model.model.encode_pictures(self.pixels.to(self.model.dtype))
+
+
+def main() -> None:
+    """Prints a table; writes JSON and a plot where asked."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--plot", type=Path)
+    parser.add_argument(
+        "--busy",
+        action="store_true",
+        help="Other work is running: count processor time (with OMP_NUM_THREADS=1).",
+    )
+    parser.add_argument("--child", choices=("plain fp32", "plain bf16", "ours"), help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.child:
+        print(json.dumps(one_process(options.child)))
+        return
+    report = {
+        "machine": {"threads": torch.get_num_threads(), "processor": processor_name(), "busy": options.busy},
+        "limits": limits(options.busy),
+        "seconds": medians(measured(options.repeats, options.busy)),
+        "process": {name: child(name) for name in ("plain fp32", "plain bf16", "ours")},
+        "cold start": cold_starts(options.busy),
+    }
+    show(report)
+    if options.out:
+        options.out.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    if options.plot:
+        plot(report, options.plot)
+
+
+def seconds(work: Work, busy: bool = False) -> float:
+    """Wall time of one call; on a busy machine, the processor's time of this process and those it waited for."""
+    clock = processor_time if busy else time.perf_counter
+    began = clock()
+    work()
+    return clock() - began
+
+
+def processor_time() -> float:
+    """Seconds of this process and of ended children."""
+    told = os.times()
+    return time.process_time() + told.children_user + told.children_system
+
+
+def measured(repeats: int, busy: bool) -> Rows:
+    """Seconds of every row and engine, a list with one for each turn."""
+    rows: Rows = {}
+    works = works_of_all()
+    for turn in range(repeats + 1):
+        for name, works_of_engines in works.items():
+            for engine, work in works_of_engines.items():
+                took = seconds(work, busy)
+                if turn:  # the first warms up
+                    rows.setdefault(name, {}).setdefault(engine, []).append(took)
+    return rows
+
+
+def works_of_all() -> dict[str, dict[str, Work]]:
+    """What each engine does for each row."""
+    plain = {
+        f"plain {name}": plain_of(dtype)
+        for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16))
+    }
+    ferret = Ferret.load(engine="fast")
+    model, processor, engine = ferret.loaded.model, ferret.loaded.processor, ferret.loaded.engine
+    image = load_image(PICTURE)
+    scene, box = ferret.encode(image), Box(100, 50, 300, 300)
+    boxes = [Box(x, y, x + 120, y + 120) for x in range(20, 340, 90) for y in range(20, 340, 90)][:16]
+    refer = prompts.REFER.format(region="[0]")
+    asked = write_question(processor, refer, [box], image.size)
+    words = processor.region_words(box, *image.size)
+    question = prompts.REFER.format(region=words)
+    ids = processor.tokenize(processor.expand_pictures(processor.conversation.opening))
+    pixels = torch.from_numpy(processor.pixel_values([image]))
+    with torch.inference_mode():
+        prefix = model.model.embed(torch.tensor([ids]), scene.prefix.encoded)[0].clone()
+        later = model.model.embed(torch.tensor([asked.ids]), regions=torch.zeros(1, prefix.shape[1]))[
+            0
+        ].clone()
+    one = prefix[-1:]
+
+    def second() -> Any:
+        return Continuation(model, processor, scene.prefix, 1).append([asked.ids], asked.regions)
+
+    def tokens(rows: Any) -> None:
+        for _ in range(TOKENS):
+            rows.append([one])
+
+    def regions_apart(name: str) -> None:
+        for region in boxes:
+            text = prompts.REFER.format(region=processor.region_words(region, *image.size))
+            plain[name].generate([text], [[region]], NAME_TOKENS)
+
+    works: dict[str, dict[str, Work]] = {
+        "picture encode": {name: one.encode for name, one in plain.items()},
+        "first token, new picture": {
+            name: lambda one=one: one.generate([question], [[box]], 1) for name, one in plain.items()
+        },
+        "first token, second question": {
+            name: lambda one=one: one.generate([question], [[box]], 1) for name, one in plain.items()
+        },
+        f"{TOKENS} tokens": {name: lambda one=one: plain_tokens(one) for name, one in plain.items()},
+        "a located box": {
+            name: lambda one=one: one.generate([prompts.GROUND.format(phrase=PHRASE)], [[]], BOX_TOKENS)
+            for name, one in plain.items()
+        },
+        "16 regions of one picture": {name: lambda name=name: regions_apart(name) for name in plain},
+        "8 pictures": {
+            name: lambda one=one: one.generate([question] * 8, [[box]] * 8, NAME_TOKENS)
+            for name, one in plain.items()
+        },
+        "prefill of the picture": {},
+        "prefill of a question": {},
+    }
+    ours: dict[str, Work] = {
+        "picture encode": lambda: model.model.encode_pictures(pixels),
+        "first token, new picture": lambda: Continuation(
+            model, processor, ferret.encode(image).prefix, 1
+        ).append([asked.ids], asked.regions),
+        "first token, second question": second,
+        f"{TOKENS} tokens": lambda: tokens(engine.go_on(scene.prefix.past, 1)),
+        "a located box": lambda: scene.ground(PHRASE, threshold=0.0),
+        "16 regions of one picture": lambda: scene.refer_many(boxes, max_new_tokens=NAME_TOKENS),
+        "8 pictures": lambda: [ferret.encode(image).refer(box, max_new_tokens=NAME_TOKENS) for _ in range(8)],
+        "prefill of the picture": lambda: engine.start(prefix),
+        "prefill of a question": lambda: engine.go_on(scene.prefix.past, 1).append([later]),
+    }
+    for name, work in ours.items():
+        works[name]["ours"] = torch.inference_mode()(work)
+    for name, work in openvino_works(plain["plain fp32"].model, prefix.numpy(), later.numpy()).items():
+        works[name]["openvino"] = work
+    return works
+
+
+def plain_of(dtype: torch.dtype) -> Plain:
+    """Kit as transformers opens it."""
+    loaded = Ferret.load(engine="reference", dtype=dtype).loaded
+    pixels = torch.from_numpy(loaded.processor.pixel_values([load_image(PICTURE)]))
+    return Plain(loaded.model, loaded.processor, pixels)
+
+
+def plain_tokens(plain: Plain) -> None:
+    """`TOKENS` tokens of `generate` behind a single one: no picture, which favours it."""
+    ids = torch.tensor([[1]])
+    with torch.inference_mode():
+        plain.model.generate(
+            input_ids=ids, max_new_tokens=TOKENS, min_new_tokens=TOKENS, do_sample=False, pad_token_id=0
+        )
+
+
+def openvino_works(model: Any, prefix: np.ndarray[Any, Any], later: np.ndarray[Any, Any]) -> dict[str, Work]:
+    """OpenVINO's part of the rows that are the language model's alone; none where it is not installed."""
+    try:
+        from openvino_llama import OpenVinoLlama
+    except ImportError:
+        print("openvino is not installed: its rows are left out", file=sys.stderr)
+        return {}
+    from openferret.generation.native.packing import shape_of
+
+    state = model.model.language_model.state_dict()
+    head = model.lm_head.weight.detach()
+    outside = OpenVinoLlama(
+        shape_of(model.config.text_config.to_dict()),
+        lambda name: (head if name == "lm_head.weight" else state[name]).numpy(),
+        torch.get_num_threads(),
+    )
+    one = np.ascontiguousarray(prefix[-1:])
+
+    def anew(vectors: np.ndarray[Any, Any]) -> None:
+        outside.reset()
+        outside.append(vectors)
+
+    def tokens() -> None:
+        anew(prefix[:1])
+        for _ in range(TOKENS):
+            outside.append(one)
+
+    return {
+        f"{TOKENS} tokens": tokens,
+        "prefill of the picture": lambda: anew(prefix),
+        "prefill of a question": lambda: anew(later),
+    }
+
+
+def limits(busy: bool) -> dict[str, float]:
+    """What the machine can do: bytes a second from memory, multiplications a second in fp32."""
+    many = torch.ones(1 << 27, dtype=torch.int32)  # 512 MB, far beyond any cache
+    square = torch.ones(2048, 2048)
+    reading = min(seconds(many.sum, busy) for _ in range(7))
+    multiplying = min(seconds(lambda: square @ square, busy) for _ in range(7))
+    config = Ferret.load(engine="fast").loaded.engine
+    weights = sum(array.nbytes for array in config._weights.arrays.values())
+    return {
+        "memory, GB/s": many.nbytes / reading / 1e9,
+        "fp32, GFLOP/s": 2 * 2048**3 / multiplying / 1e9,
+        "bytes of a token's weights": float(weights),
+        "ms per token at that bandwidth": weights / (many.nbytes / reading) * 1e3,
+        "ms per token in fp32 at that bandwidth": weights / (1 + 1 / 16) * 4 / (many.nbytes / reading) * 1e3,
+    }
+
+
+def one_process(name: str) -> dict[str, float]:
+    """In a process of its own: seconds to load, and peak memory after an answer."""
+    kinds = {"plain fp32": torch.float32, "plain bf16": torch.bfloat16}
+    if name == "ours":
+        took = seconds(lambda: Ferret.load(engine="fast"))
+        Ferret.load(engine="fast").encode(PICTURE).refer(Box(100, 50, 300, 300))
+    else:
+        took = seconds(lambda: plain_of(kinds[name]))
+        plain_of(kinds[name]).generate(["Describe the picture."], [[]], NAME_TOKENS)
+    return {"load, s": took, "peak memory, MB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+
+
+def child(name: str) -> dict[str, float]:
+    """`one_process` in one."""
+    command = [sys.executable, __file__, "--child", name]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+def cold_starts(busy: bool) -> dict[str, float]:
+    """Median seconds of `openferret refer` from a new process, files in the page cache, engines in turns."""
+    command = [sys.executable, "-m", "openferret", "refer", str(PICTURE), "--box", "100,50,300,300"]
+    took: dict[str, list[float]] = {"fast": [], "reference": []}
+    for turn in range(COLD_RUNS + 1):
+        for engine, times in took.items():
+            # Compiled modules are kept between processes, as on a user's machine.
+            settings = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+            run = settings | {"OPENFERRET_ENGINE": engine}
+            spent = seconds(
+                lambda run=run: subprocess.run(command, check=True, capture_output=True, env=run), busy
+            )
+            if turn:
+                times.append(spent)
+    return {name: statistics.median(times) for name, times in took.items()}
+
+
+def medians(rows: Rows) -> dict[str, dict[str, float]]:
+    """Seconds, and for each engine the median ratio of the turns to plain fp32 (or to OpenVINO)."""
+    table = {}
+    for name, engines in rows.items():
+        line = {engine: statistics.median(times) for engine, times in engines.items()}
+        for base in ("plain fp32", "openvino"):
+            if base in engines and "ours" in engines:
+                pairs = zip(engines[base], engines["ours"], strict=True)
+                line[f"{base} / ours"] = statistics.median(a / b for a, b in pairs)
+        table[name] = line
+    return table
+
+
+def show(report: dict[str, Any]) -> None:
+    """Prints everything as docs/performance.md has it: Markdown, times in milliseconds."""
+    columns = ("plain fp32", "plain bf16", "openvino", "ours", "plain fp32 / ours", "openvino / ours")
+    print(f"| ms | {' | '.join(columns)} |")
+    print("| --- |" + " ---: |" * len(columns))
+    for name, line in report["seconds"].items():
+        cells = [
+            "" if one not in line else f"{line[one]:.1f} x" if "/" in one else f"{line[one] * 1e3:.1f}"
+            for one in columns
+        ]
+        print(f"| {name} | {' | '.join(cells)} |")
+    token = report["seconds"][f"{TOKENS} tokens"]["ours"] / TOKENS * 1e3
+    limit = report["limits"]["ms per token at that bandwidth"]
+    print(
+        f"\nA token: {token:.2f} ms, {token / limit:.2f} times what reading its weights takes ({limit:.2f} ms)."
+    )
+    for part in ("machine", "limits", "process", "cold start"):
+        print(part, json.dumps(report[part]))
+
+
+def processor_name() -> str:
+    """As the system calls it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return "unknown"
+
+
+def plot(report: dict[str, Any], path: Path) -> None:
+    """Times beside each other, one group a row, on a logarithmic scale."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    colours = {"plain fp32": "#b8b2a7", "plain bf16": "#8f897e", "openvino": "#5b8aa8", "ours": "#d9622b"}
+    names = list(report["seconds"])
+    figure, axes = pyplot.subplots(figsize=(9, 5.2), layout="constrained")
+    for place, name in enumerate(names):
+        line = [
+            (engine, report["seconds"][name][engine])
+            for engine in colours
+            if engine in report["seconds"][name]
+        ]
+        for step, (engine, value) in enumerate(line):
+            height = place + (step - (len(line) - 1) / 2) * 0.2
+            axes.barh(height, value * 1e3, 0.18, color=colours[engine], label=engine)
+            axes.text(value * 1e3 * 1.05, height, f"{value * 1e3:.3g}", va="center", fontsize=7)
+    handles, labels = axes.get_legend_handles_labels()
+    unique = dict(zip(labels, handles, strict=True))
+    axes.legend([unique[one] for one in colours if one in unique], [one for one in colours if one in unique])
+    axes.set_yticks(range(len(names)), names)
+    axes.invert_yaxis()
+    axes.set_xscale("log")
+    axes.set_xlabel("milliseconds (logarithmic): less is better")
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=130)
+
+
+if __name__ == "__main__":
+    main()
