@@ -85,7 +85,25 @@ class WeightFile:
             ) from None
         if not isinstance(content, dict) or not all(isinstance(one, Tensor) for one in content.values()):
             raise ValueError("it holds something else than named tensors")
-        return content
+        for name, tensor in content.items():
+            _require_whole(name, tensor)
+        return {name: tensor.detach() for name, tensor in content.items()}
+
+
+def _require_whole(name: object, tensor: Tensor) -> None:
+    """ValueError unless every number of a tensor lies in its file, once, as a plain number.
+
+    A few bytes can claim to be terabytes: repeated by their strides, sparse, or on no device at all.
+    """
+    plain = (
+        isinstance(name, str)
+        and tensor.layout == torch.strided
+        and tensor.device.type == "cpu"
+        and tensor.dtype in _DTYPES.values()
+    )
+    if not plain or tensor.nbytes > tensor.untyped_storage().nbytes():
+        kind = f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)} on {tensor.device}"
+        raise ValueError(f"{name} is no plain tensor that its file holds: {kind}")
 
 
 @dataclass(frozen=True)
@@ -160,16 +178,23 @@ def list_tensors(files: Iterable[Path]) -> dict[str, StoredTensor]:
     """Every tensor of some weight files, by name; nothing but headers is read.
 
     Raises:
-        WeightsError: a file is truncated, is not a checkpoint, or holds more than tensors.
+        WeightsError: a file is truncated, is not a checkpoint, or holds more than tensors; or two files hold a
+            tensor of the same name.
     """
     found: dict[str, StoredTensor] = {}
     for file in files:
         try:
-            found |= WeightFile(file).headers()
+            headers = WeightFile(file).headers()
         except _UNREADABLE as problem:
             raise WeightsError(
                 f"{file} cannot be read, it may be truncated: {_reason(problem)}; get this file again"
             ) from problem
+        for name in headers:
+            if name in found:
+                raise WeightsError(
+                    f"{name} is both in {found[name].file} and in {file}; only one can be right"
+                )
+        found |= headers
     return found
 
 

@@ -109,6 +109,14 @@ def read_config(language: Mapping[str, Any], vision: Mapping[str, Any]) -> Ferre
         text.setdefault("max_position_embeddings", text["max_sequence_length"])
     _check(text, _LANGUAGE_KEYS | _FERRET_KEYS, "the checkpoint's config.json")
     _check(vision, _VISION_KEYS, "the vision tower's config.json")
+    _check_together(text, "the checkpoint's config.json")
+    _check_together(vision, "the vision tower's config.json")
+    layer, layers = text.get("mm_vision_select_layer", -2), vision["num_hidden_layers"]
+    if not -layers - 1 <= layer <= layers:
+        raise WeightsError(
+            f"the checkpoint's config.json cannot be used: mm_vision_select_layer is {layer}, but the vision tower "
+            f"has {layers} layers"
+        )
     if text.get("mm_hidden_size", vision["hidden_size"]) != vision["hidden_size"]:
         raise WeightsError(
             f"the checkpoint was made for a vision tower of {text['mm_hidden_size']} channels, but this one "
@@ -189,3 +197,19 @@ def _check(values: Mapping[str, Any], schema: Mapping[str, _Key], where: str) ->
             raise WeightsError(
                 f"{where} cannot be used: {name} is {shorten(repr(values[name]))}, expected {key.expected}"
             )
+
+
+def _check_together(values: Mapping[str, Any], where: str) -> None:
+    """What each key may hold depends on the others, too."""
+    width, heads = values["hidden_size"], values["num_attention_heads"]
+    keys, words = values.get("num_key_value_heads", heads), values.get("vocab_size", _MOST)
+    tokens = [name for name in _LANGUAGE_KEYS if name.endswith("_token_id") and values.get(name, 0) >= words]
+    wrong = {
+        f"{heads} attention heads do not share {width} channels evenly": width % heads,
+        f"{keys} key and value heads do not share {heads} attention heads evenly": heads % keys,
+        f"{', '.join(tokens)} is beyond the {words} words": tokens,
+        "patch_size is larger than image_size": values.get("patch_size", 0) > values.get("image_size", _MOST),
+    }
+    found = "; ".join(what for what, holds in wrong.items() if holds)
+    if found:
+        raise WeightsError(f"{where} cannot be used: {found}")

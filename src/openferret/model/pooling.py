@@ -53,6 +53,8 @@ def pool_pairs(
 def _pool(neighbor_part: Tensor, anchor_part: Tensor, neighbors: Tensor, *how: Any) -> Tensor:
     if sampler_native.takes_pairs(neighbor_part, anchor_part, neighbors, *how[:2]):
         return sampler_native.pool_pairs(neighbor_part, anchor_part, neighbors, *how)
+    if torch.compiler.is_compiling():  # a loop would be compiled as often as it runs
+        return _norm_and_pool(_pairs(neighbor_part, anchor_part, neighbors), *how)
     step = _anchors_at_once(neighbor_part, neighbors)
     pooled = torch.empty_like(anchor_part)
     # One buffer for the pairs of all chunks: new memory would cost more than what is done in it.
