@@ -8,10 +8,10 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from transformers.utils import logging
 
 from openferret.train.checkpoint import explained_disk
 from openferret.train.parts import Trained, apply_trained
+from openferret.train.quiet import quiet_transformers
 from openferret.train.recipe import TrainingRecipe
 from openferret.train.starting import load_start
 
@@ -40,13 +40,8 @@ def write_model(recipe: TrainingRecipe, tensors: Mapping[str, Tensor], folder: P
         partial.mkdir(parents=True)
         stored = loaded.model.config.dtype  # of the beginning: Kit's is float16
         kept = stored if isinstance(stored, torch.dtype) and recipe.model.start == "kit" else torch.float32
-        shown = logging.is_progress_bar_enabled()
-        logging.disable_progress_bar()
-        try:
+        with quiet_transformers():
             loaded.model.to(kept).save_pretrained(partial)
-        finally:
-            if shown:
-                logging.enable_progress_bar()
         loaded.processor.save_pretrained(partial)
         shutil.rmtree(folder, ignore_errors=True)
         partial.rename(folder)

@@ -14,6 +14,7 @@ from openferret.auto import FerretConfig, FerretForConditionalGeneration, Ferret
 from openferret.errors import WeightsError
 from openferret.loading import LoadedModel, load_model
 from openferret.processing.processor import add_tokens
+from openferret.train.quiet import quiet_transformers
 from openferret.train.recipe import ModelRecipe
 
 
@@ -46,18 +47,23 @@ def put_together(vision: Path, language: Path, seed: int) -> LoadedModel:
         WeightsError: a folder is missing, damaged, or of another kind.
     """
     try:
-        vision_config = AutoConfig.from_pretrained(vision, local_files_only=True)
-        vision_config = getattr(vision_config, "vision_config", vision_config)
-        words = add_tokens(AutoTokenizer.from_pretrained(language, local_files_only=True), "text")
-        text_config = AutoConfig.from_pretrained(language, local_files_only=True)
-        causal = AutoModelForCausalLM.from_pretrained(language, dtype=torch.float32, local_files_only=True)
-        tower = AutoModel.from_pretrained(
-            vision, config=vision_config, dtype=torch.float32, local_files_only=True
-        )
+        with quiet_transformers():
+            vision_config = AutoConfig.from_pretrained(vision, local_files_only=True)
+            vision_config = getattr(vision_config, "vision_config", vision_config)
+            words = add_tokens(AutoTokenizer.from_pretrained(language, local_files_only=True), "text")
+            text_config = AutoConfig.from_pretrained(language, local_files_only=True)
+            causal = AutoModelForCausalLM.from_pretrained(
+                language, dtype=torch.float32, local_files_only=True
+            )
+            tower = AutoModel.from_pretrained(
+                vision, config=vision_config, dtype=torch.float32, local_files_only=True
+            )
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as problem:
         reason = str(problem).strip().split("\n")[0]
         raise WeightsError(f"{vision} and {language} cannot be put together: {reason}") from problem
-    with torch.random.fork_rng(devices=[]):
+    if not hasattr(vision_config, "image_size"):
+        raise WeightsError(f"{vision} is no vision tower that can be used: its config.json has no image_size")
+    with torch.random.fork_rng(devices=[]), quiet_transformers():
         torch.manual_seed(seed)
         causal.resize_token_embeddings(len(words), mean_resizing=True)
         text_config.vocab_size = len(words)
