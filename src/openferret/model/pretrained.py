@@ -53,14 +53,14 @@ class FerretPreTrainedModel(PreTrainedModel):
                 initialization.zeros_(module.object_position.bias)
 
 
-class FerretModel(FerretPreTrainedModel, FerretBody):
+class FerretModel(FerretBody, FerretPreTrainedModel):
     """Pictures, regions and words -> hidden states of the language model."""
 
     def __init__(self, config: FerretConfig) -> None:
         super().__init__(config)
         self._build(config, AutoModel.from_config(config.vision_config))
         self.language_model = AutoModel.from_config(config.text_config)
-        self.post_init()
+        FerretPreTrainedModel.post_init(self)
 
     def get_input_embeddings(self) -> nn.Module:
         """The language model's word embeddings."""

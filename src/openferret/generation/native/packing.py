@@ -7,6 +7,7 @@ not touch it does not load, and several processes share it.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -187,7 +188,7 @@ def write_packed(path: Path, weights: PackedWeights) -> None:
     )
     length = -(-(len(header) + 1) // _ALIGNMENT) * _ALIGNMENT
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".part")
+    partial = path.with_name(f"{path.name}.{os.getpid()}.part")  # other processes may be making it too
     with partial.open("wb") as file:
         file.write(header.encode().ljust(length - 1) + b"\n")
         for name, array in weights.arrays.items():
