@@ -14,6 +14,7 @@ from openferret.data.loading.dataset import Dataset
 from openferret.data.marks import grounded_phrases
 from openferret.data.pseudo_grounding.detectors import Located
 from openferret.data.storage.parquet import read_samples
+from openferret.errors import InputError
 from openferret.regions import Box
 
 from ..data import small_set
@@ -232,3 +233,59 @@ def test_bad_grounding_input_is_one_line(llava, tmp_path, words, said):
     assert result.exit_code == 2
     assert said in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1
+
+
+ENTITIES = (
+    "<annotation><size><width>64</width><height>48</height></size><object><name>7</name><bndbox><xmin>2</xmin>"
+    "<ymin>3</ymin><xmax>22</xmax><ymax>33</ymax></bndbox></object></annotation>"
+)
+
+
+@pytest.fixture
+def captions(tmp_path):
+    """Flickr30k Entities of four pictures: a dog, a cat, a horse, a dog."""
+    root = tmp_path / "flickr"
+    for folder in ("Annotations", "Sentences"):
+        (root / folder).mkdir(parents=True)
+    for number, name in enumerate(("dog", "cat", "horse", "dog"), 1):
+        (root / "Annotations" / f"{number}.xml").write_text(ENTITIES)
+        (root / "Sentences" / f"{number}.txt").write_text(f"[/EN#7/animals A {name}] runs .\n")
+        small_set.scene(number).save(root / f"{number}.jpg")
+    (root / "train.txt").write_text("1\n2\n3\n4\n")
+    return {"kind": "flickr30k_entities", "root": str(root), "options": {"split": "train"}}
+
+
+def test_analogies_of_a_model_become_questions_about_absence(captions, tmp_path):
+    content = {"name": "small", "sources": {"mine": captions}}
+    recipe = small_set.write_recipe(tmp_path / "recipe.yaml", content)
+    words = [
+        "analogies",
+        recipe,
+        "--source",
+        "mine",
+        "--out",
+        tmp_path / "out",
+        "--model",
+        "m",
+        "--price",
+        "1,1",
+    ]
+    dry = run(*words, "--url", "http://127.0.0.1:9/v1", "--dry-run")
+    assert dry.stdout.startswith("phrases\t3\n")
+    with scripted(lambda body, _: "[]" if body["messages"][-1]["content"] == "cat" else "zebra\nlama") as (
+        url,
+        log,
+    ):
+        result = run(*words, "--url", url)
+        assert (result.exit_code, len(log)) == (3, 3)
+        assert "2 phrases, 1 without a usable reply" in result.stderr
+        again = run(*words, "--url", url, "--requests", 1)
+        assert "2 done before" in again.stderr
+    file = tmp_path / "out/analogies.jsonl"
+    other = small_set.write_recipe(tmp_path / "with.yaml", content | {"analogies": str(file)})
+    build(load_recipe(other), tmp_path / "built")
+    asked = {one.turns[0].text for one in Dataset.open(tmp_path / "built").samples() if one.negative}
+    assert any("zebra" in text or "lama" in text for text in asked)
+    file.write_text('{"phrase": "dog", "like": "cat"}\n')
+    with pytest.raises(InputError, match="list of phrases"):
+        build(load_recipe(other), tmp_path / "other")

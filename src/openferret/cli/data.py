@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from openferret.cli.data_models import dialogues, pseudo_ground
+from openferret.cli.data_models import analogies, dialogues, pseudo_ground
 from openferret.cli.terminal import printable
 from openferret.errors import InputError
 
@@ -23,6 +23,7 @@ app = typer.Typer(
     help="Build a GRIT, or training data of your own boxes, from a recipe; count, check and view it.",
 )
 
+app.command()(analogies)
 app.command()(dialogues)
 app.command()(pseudo_ground)
 

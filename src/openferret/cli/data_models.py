@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -21,7 +20,9 @@ from openferret.errors import InputError
 if TYPE_CHECKING:
     from openferret.data.assisted.dialogues import Assistant
     from openferret.data.building.recipe import Recipe
+    from openferret.data.endpoints.calling import Caller
     from openferret.data.endpoints.spending import Ledger, Prices
+    from openferret.data.files.kept import Kept
     from openferret.data.pseudo_grounding.detectors import Detector
     from openferret.data.records import Record
 
@@ -64,17 +65,29 @@ class Wanted:
 
 
 @dataclass(frozen=True)
-class Servers:
-    """Who writes and who refines."""
+class Server:
+    """Who is asked."""
 
     url: Annotated[
         str,
         typer.Option(metavar="URL", help="OpenAI-compatible, as http://host/v1.", rich_help_panel=_SERVER),
     ]
-    model: Annotated[str, typer.Option(metavar="NAME", help="Writes.", rich_help_panel=_SERVER)]
+    model: Annotated[str, typer.Option(metavar="NAME", help="Its name there.", rich_help_panel=_SERVER)]
     key_env: Annotated[
         str | None, typer.Option(metavar="VAR", help="Variable that holds the key.", rich_help_panel=_SERVER)
     ] = None
+    timeout: Annotated[
+        float, typer.Option(min=0.1, help="Seconds for one request.", rich_help_panel=_SERVER)
+    ] = 120.0
+    workers: Annotated[
+        int, typer.Option(min=1, max=256, help="Asked at a time.", rich_help_panel=_SERVER)
+    ] = 8
+
+
+@dataclass(frozen=True)
+class Servers(Server):
+    """Who writes and who refines."""
+
     refiner_model: Annotated[
         str | None,
         typer.Option(
@@ -90,12 +103,6 @@ class Servers:
     prompts: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Instead of those that ship.", rich_help_panel=_SERVER)
     ] = None
-    timeout: Annotated[
-        float, typer.Option(min=0.1, help="Seconds for one request.", rich_help_panel=_SERVER)
-    ] = 120.0
-    workers: Annotated[
-        int, typer.Option(min=1, max=256, help="Dialogues at a time.", rich_help_panel=_SERVER)
-    ] = 8
 
 
 @dataclass(frozen=True)
@@ -108,12 +115,6 @@ class Spending:
             metavar="PROMPT,COMPLETION", help="For a million tokens of the writer.", rich_help_panel=_SPENDING
         ),
     ] = "0,0"
-    refiner_price: Annotated[
-        str | None,
-        typer.Option(
-            metavar="PROMPT,COMPLETION", help="If the refiner's differs.", rich_help_panel=_SPENDING
-        ),
-    ] = None
     budget: Annotated[
         float | None,
         typer.Option(min=0, help="Most to spend, in the prices' currency.", rich_help_panel=_SPENDING),
@@ -123,6 +124,18 @@ class Spending:
     )
     per_minute: Annotated[
         float | None, typer.Option(min=0.01, help="Most requests a minute.", rich_help_panel=_SPENDING)
+    ] = None
+
+
+@dataclass(frozen=True)
+class Spendings(Spending):
+    """The same with another price for the refiner."""
+
+    refiner_price: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PROMPT,COMPLETION", help="If the refiner's differs.", rich_help_panel=_SPENDING
+        ),
     ] = None
 
 
@@ -153,7 +166,7 @@ class Finding:
 
 
 @with_options
-def dialogues(recipe: _Recipe, wanted: Wanted, servers: Servers, spending: Spending) -> None:
+def dialogues(recipe: _Recipe, wanted: Wanted, servers: Servers, spending: Spendings) -> None:
     """Have a language model write dialogues about the pictures of a source, and check them (GRIT's assisted part).
 
     Exit status 3: some had no reply, or the budget is spent; run the same again, and it goes on.
@@ -189,6 +202,46 @@ def dialogues(recipe: _Recipe, wanted: Wanted, servers: Servers, spending: Spend
         err=True,
     )
     typer.echo(wanted.out / _SAMPLES)
+    if summary.ended:
+        typer.echo(printable(f"ended early: {summary.ended}; run the same again, and it goes on"), err=True)
+    if summary.ended or summary.failed:
+        raise typer.Exit(3)
+
+
+@with_options
+def analogies(recipe: _Recipe, wanted: Wanted, server: Server, spending: Spending) -> None:
+    """Have a language model name what might be there instead (man: woman, two: three), for questions about absence.
+
+    DIR gets analogies.jsonl, which a recipe reads as `analogies: FILE`. Exit status 3: some had no usable reply.
+    """
+    from openferret.data.building.writing import load_settings
+    from openferret.data.endpoints.spending import Ledger
+    from openferret.data.negatives.endpoint_analogies import MOST_TOKENS, estimated_tokens
+    from openferret.data.negatives.kept_analogies import Summary, ask_all, wanted_phrases
+
+    loaded, ledger = _load(recipe, wanted), Ledger(spending.budget, spending.requests)
+    caller = _caller(server, spending, ledger, None)
+    settings = load_settings(loaded.seed, loaded.negatives, loaded.templates)
+    phrases = wanted_phrases(_records(loaded, wanted), settings)
+    if wanted.dry_run:
+        tokens = [estimated_tokens(phrase) for phrase in phrases]
+        cost = sum(caller.prices.cost(one, MOST_TOKENS) for one in tokens)
+        typer.echo(f"phrases\t{len(tokens)}\nprompt tokens\t{sum(tokens)} (at four characters a token)")
+        typer.echo(f"completion tokens\t{len(tokens) * MOST_TOKENS} (at most)\ncost\t{cost:.4f}")
+        return
+    file = wanted.out / "analogies.jsonl"
+    with _counting(wanted.quiet) as show:
+
+        def told(summary: Summary) -> None:
+            show(f"named {summary.named}  failed {summary.failed}  cost {ledger.cost:.4f}")
+
+        summary = ask_all(phrases, file, caller, server.workers, told)
+    typer.echo(
+        f"{summary.named} phrases, {summary.failed} without a usable reply, {summary.known} done before; "
+        f"{ledger.requests} requests, cost {ledger.cost:.4f}",
+        err=True,
+    )
+    typer.echo(file)
     if summary.ended:
         typer.echo(printable(f"ended early: {summary.ended}; run the same again, and it goes on"), err=True)
     if summary.ended or summary.failed:
@@ -251,36 +304,40 @@ def _records(recipe: Recipe, wanted: Wanted) -> Iterator[Record]:
     return islice(usable_records(recipe, wanted.source, log), wanted.limit)
 
 
-def _assistant(servers: Servers, spending: Spending, ledger: Ledger, seed: int, wanted: Wanted) -> Assistant:
+def _assistant(servers: Servers, spending: Spendings, ledger: Ledger, seed: int, wanted: Wanted) -> Assistant:
     from openferret.data.assisted.dialogues import Assistant
     from openferret.data.assisted.prompts import load_prompts
-    from openferret.data.endpoints.calling import Caller
-    from openferret.data.endpoints.spending import Pace
     from openferret.data.files.kept import Kept
-    from openferret.eval.transport import ChatServer
 
-    finite_number(servers.timeout, "--timeout")
     if servers.refiner_model is None and (servers.refiner_url or spending.refiner_price):
         raise InputError("a refiner needs --refiner-model")
     cache = None if wanted.dry_run else Kept(wanted.out / "cache.jsonl", "request")
-    stop, pace, prices = threading.Event(), Pace(spending.per_minute), _prices(spending.price, "--price")
-
-    def caller(url: str, model: str, key: str | None, priced: Prices) -> Caller:
-        server = ChatServer(url, model, key, servers.timeout)
-        return Caller(server, ledger, priced, pace, cache, stop=stop)
-
-    key = _key(servers.key_env)
-    writer = caller(servers.url, servers.model, key, prices)
+    writer = _caller(servers, spending, ledger, cache)
     refiner = None
     if servers.refiner_model is not None:
         # A key is for one server: it is not sent to another address unasked.
-        shared = key if servers.refiner_url in (None, servers.url) else None
-        own = _key(servers.refiner_key_env) or shared
-        refined = (
-            prices if spending.refiner_price is None else _prices(spending.refiner_price, "--refiner-price")
+        shared = writer.server.key if servers.refiner_url in (None, servers.url) else None
+        server = replace(
+            writer.server,
+            url=servers.refiner_url or servers.url,
+            model=servers.refiner_model,
+            key=_key(servers.refiner_key_env) or shared,
         )
-        refiner = caller(servers.refiner_url or servers.url, servers.refiner_model, own, refined)
+        price = spending.refiner_price
+        prices = writer.prices if price is None else _prices(price, "--refiner-price")
+        refiner = replace(writer, server=server, prices=prices)
     return Assistant(writer, refiner, load_prompts(servers.prompts), seed)
+
+
+def _caller(server: Server, spending: Spending, ledger: Ledger, cache: Kept | None) -> Caller:
+    from openferret.data.endpoints.calling import Caller
+    from openferret.data.endpoints.spending import Pace
+    from openferret.eval.transport import ChatServer
+
+    finite_number(server.timeout, "--timeout")
+    asked = ChatServer(server.url, server.model, _key(server.key_env), server.timeout)
+    prices = _prices(spending.price, "--price")
+    return Caller(asked, ledger, prices, Pace(spending.per_minute), cache)
 
 
 def _prices(text: str, option: str) -> Prices:

@@ -31,7 +31,13 @@ from openferret.data.building.looking import write_filter
 from openferret.data.building.manifest import make_manifest, read_manifest
 from openferret.data.building.packing import pack_pictures, plan_tars
 from openferret.data.building.problem_log import gather, problem_line
-from openferret.data.building.reading import annotation_stamp, check_source, read_one, record_suffix
+from openferret.data.building.reading import (
+    annotation_digest,
+    annotation_stamp,
+    check_source,
+    read_one,
+    record_suffix,
+)
 from openferret.data.building.recipe import Recipe, SourceRecipe
 from openferret.data.building.workspace import Workspace, clear, opened
 from openferret.data.building.writing import Writing, write_one
@@ -185,7 +191,8 @@ class _Run:
 def _build_key(recipe: Recipe) -> str:
     """What a build depends on: the recipe, its sources and this version. Which machine or workers, it does not."""
     stamps = {one.name: annotation_stamp(one.root) for one in recipe.sources}
-    content = json.dumps([__version__, asdict(recipe), stamps], sort_keys=True, default=str)
+    words = [annotation_digest(file)["sha256"] for file in (recipe.templates, recipe.analogies) if file]
+    content = json.dumps([__version__, asdict(recipe), stamps, words], sort_keys=True, default=str)
     return hashlib.sha256(content.encode()).hexdigest()
 
 

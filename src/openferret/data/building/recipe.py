@@ -145,6 +145,7 @@ class Recipe:
         sources: in the order of the file.
         negatives: whether questions about what is not there are written, and how many for one that is.
         templates: a file of phrasings; None for the one that ships.
+        analogies: a file of what might be there instead, that a language model has named; None for the table.
         leaks: pictures that must not be in it.
         licence: of the whole, in the words of whoever builds it.
         digest: SHA-256 of the recipe before its variables are filled in: the same on every machine.
@@ -159,6 +160,7 @@ class Recipe:
     check_pictures: PictureCheck = "open"
     negatives: float = 1.0
     templates: Path | None = None
+    analogies: Path | None = None
     leaks: Leaks = Leaks()
     licence: str | None = None
     digest: str = ""
@@ -225,6 +227,7 @@ def _recipe(content: Content) -> Recipe:
         check_pictures=_choice(content, "check_pictures", ("open", "exists", "none")),
         negatives=_weight(content.get("negatives", 1.0), "negatives"),
         templates=_optional(content, "templates", "the recipe", _path),
+        analogies=_optional(content, "analogies", "the recipe", _path),
         leaks=_leaks(_mapping(content, "leaks", "the recipe")),
         licence=None if content.get("licence") is None else _text(content, "licence", "the recipe"),
         digest=content["digest"],

@@ -18,6 +18,7 @@ from openferret.data.building.recipe import PictureCheck, Recipe, SourceRecipe, 
 from openferret.data.building.record_files import read_records
 from openferret.data.building.workspace import Workspace
 from openferret.data.files.atomic import read_mark, write_json
+from openferret.data.negatives.kept_analogies import load_analogies
 from openferret.data.outlines import Outline, RunLengths, outline_runs
 from openferret.data.records import Record
 from openferret.data.schema import PictureReference, Sample
@@ -38,6 +39,7 @@ class Writing:
         seed: of every choice.
         negatives: questions about what is absent for one about what is there.
         templates: a file of phrasings; None for the one that ships.
+        analogies: a file of what might be there instead; None for the table that ships.
         check: whether pictures are opened, or looked for, or neither.
         leaks: file of the evaluation sets' ids and hashes.
         strict: whether a record that cannot be used ends the build.
@@ -50,6 +52,7 @@ class Writing:
     seed: int
     negatives: float
     templates: Path | None
+    analogies: Path | None
     check: PictureCheck
     leaks: Path
     strict: bool
@@ -65,6 +68,7 @@ class Writing:
             recipe.seed,
             recipe.negatives,
             recipe.templates,
+            recipe.analogies,
             recipe.check_pictures,
             place.leaks,
             recipe.bad_records == "refuse",
@@ -113,7 +117,8 @@ class _Desk:
 
     def write_records(self, path: Path) -> None:
         """Every sample of every record whose picture can be used."""
-        settings = _settings(self._writing.seed, self._writing.negatives, self._writing.templates)
+        how = self._writing
+        settings = load_settings(how.seed, how.negatives, how.templates, how.analogies)
         tasks = tuple(self._writing.tasks) or None
         for record in read_records(path):
             picture = self.gate.admit(record.picture)
@@ -174,6 +179,23 @@ def _hashes(path: Path) -> Mapping[str, int]:
     return read_hashes(path)
 
 
+def load_settings(
+    seed: int, negatives: float, templates: Path | None = None, analogies: Path | None = None
+) -> WriterSettings:
+    """A recipe's settings of the writers; files are read once in a process, unless they change.
+
+    Raises:
+        InputError: a file that cannot be used.
+    """
+    files = [file for file in (templates, analogies) if file is not None and file.is_file()]
+    return _settings(seed, negatives, templates, analogies, tuple(file.stat().st_mtime_ns for file in files))
+
+
 @lru_cache(maxsize=2)
-def _settings(seed: int, negatives: float, templates: Path | None) -> WriterSettings:
-    return make_settings(seed, negatives, templates)
+def _settings(
+    seed: int, negatives: float, templates: Path | None, analogies: Path | None, changed: tuple[int, ...]
+) -> WriterSettings:
+    settings = make_settings(seed, negatives, templates)
+    if analogies is None:
+        return settings
+    return replace(settings, analogies=load_analogies(analogies, settings.analogies))

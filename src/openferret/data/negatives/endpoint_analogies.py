@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from openferret.data.endpoints.calling import Caller
-from openferret.data.endpoints.completions import CompletionError, Messages
+from openferret.data.endpoints.completions import CompletionError, Messages, estimate_tokens
 from openferret.data.negatives.mining import Analogies
 from openferret.phrases import without_determiner
 
@@ -25,6 +25,7 @@ _SHOWN = (
     ("two dogs", "two cats\nthree dogs\ntwo horses\nfour dogs\ntwo sheep\nfive dogs"),
 )
 _BULLET = re.compile(r"^[\s\d.)*-]+")
+MOST_TOKENS = 120
 _MOST = 6
 _LONGEST = 60
 
@@ -45,10 +46,19 @@ class EndpointAnalogies:
         """At most six phrases; BudgetSpent, if the caller's budget is."""
         bare = without_determiner(phrase) if phrase.split(" ", 1)[0].lower() in {"a", "an", "the"} else phrase
         try:
-            said = self.caller.ask(_messages(bare), temperature=0, max_tokens=120)
+            return ask_for_analogies(self.caller, bare) or self.otherwise.of(phrase)
         except CompletionError:
             return self.otherwise.of(phrase)
-        return read_analogies(said.text) or self.otherwise.of(phrase)
+
+
+def ask_for_analogies(caller: Caller, phrase: str) -> list[str]:
+    """What a model names; [] for a reply without any.
+
+    Raises:
+        CompletionError: no reply.
+        BudgetSpent: the caller's budget is spent.
+    """
+    return read_analogies(caller.ask(_messages(phrase), temperature=0, max_tokens=MOST_TOKENS).text)
 
 
 def read_analogies(text: str) -> list[str]:
@@ -63,6 +73,11 @@ def read_analogies(text: str) -> list[str]:
         if words and len(words) <= _LONGEST and re.fullmatch(r"[a-z0-9' -]+", words):
             found[words] = None
     return list(found)[:_MOST]
+
+
+def estimated_tokens(phrase: str) -> int:
+    """Of a request, at four characters a token."""
+    return sum(estimate_tokens(message["content"]) for message in _messages(phrase))
 
 
 def _messages(phrase: str) -> Messages:
