@@ -72,11 +72,13 @@ def measure(run: Run, workers: int, batches: int) -> dict[str, float]:
     coming = stream_batches(run.reader, run.plan, 1, 0, warm + batches, workers)
     for _ in range(warm):
         next(coming)
-    began, rows, answers = time.perf_counter(), 0, 0
+    began, cpu, rows, answers = time.perf_counter(), time.process_time(), 0, 0
     for (batch,) in coming:
         rows, answers = rows + len(batch.samples), answers + batch.answers
     seconds = time.perf_counter() - began
-    return {"rows_per_second": rows / seconds, "answers_per_second": answers / seconds, "seconds": seconds}
+    found = {"rows_per_second": rows / seconds, "answers_per_second": answers / seconds}
+    # The loaders' seconds of CPU are theirs; without any, reading happens in this process.
+    return found if workers else found | {"answers_per_cpu_second": answers / (time.process_time() - cpu)}
 
 
 def waiting_bytes(run: Run) -> tuple[int, int]:
@@ -112,6 +114,8 @@ def main() -> None:
     for workers, row in table.items():
         ahead = f" {row['answers_per_second'] / options.step:8.1f}" if options.step else ""
         print(f"{workers:7} {row['rows_per_second']:8.1f} {row['answers_per_second']:10.1f}{ahead}")
+        if "answers_per_cpu_second" in row:
+            print(f"        one second of one core reads {row['answers_per_cpu_second']:.1f} answers")
     if unfolded:
         print(f"masks of a batch: {compact / 1e3:.1f} kB while they wait, {unfolded / 1e6:.1f} MB unfolded")
     peak = memory_peak(torch.device("cpu"))
