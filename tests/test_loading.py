@@ -81,3 +81,10 @@ def test_damaged_weights_are_an_error_of_one_line(folder, damage, capfd):
 def test_a_device_that_is_not_there_is_refused(folder, device):
     with pytest.raises(InputError, match="no device"):
         load_model(folder, device)
+
+
+def test_a_pickle_in_a_model_folder_is_not_opened(folder):
+    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(WeightsError):
+        load_model(folder)

@@ -108,7 +108,11 @@ def _open_reference(
     try:
         with _silence():
             opened, said = FerretForConditionalGeneration.from_pretrained(
-                folder, dtype=wanted, local_files_only=True, output_loading_info=True
+                folder,
+                dtype=wanted,
+                local_files_only=True,
+                use_safetensors=True,  # pickles are opened by `openferret convert` alone
+                output_loading_info=True,
             )
             processor = FerretProcessor.from_pretrained(folder, local_files_only=True)
     except (*_UNUSABLE, StrictDataclassError) as problem:

@@ -90,7 +90,7 @@ def open_reference(folder: str | Path) -> FerretForConditionalGeneration:
         if read_json(place / "config.json").get("model_type") != FerretConfig.model_type:
             place = convert_apple(Sources(place), Path(scratch) / "converted")
         model = FerretForConditionalGeneration.from_pretrained(
-            place, dtype=torch.float32, local_files_only=True
+            place, dtype=torch.float32, local_files_only=True, use_safetensors=True
         )
     opened: FerretForConditionalGeneration = model.eval()
     return opened
