@@ -9,9 +9,9 @@ from transformers import AutoModelForImageTextToText
 from transformers.models.gpt2 import GPT2Config
 
 from openferret.errors import InputError
-from openferret.model.pretrained import FerretModel
 from openferret.model.modeling import FerretForConditionalGeneration
 from openferret.model.namer import pooled_features
+from openferret.model.pretrained import FerretModel
 from openferret.regions import Box, Point, Scribble
 
 WHAT = "what is <region_fea>?"
