@@ -83,7 +83,7 @@ def assemble(base: Path, trunk: Path, adapter: Path, out_dir: Path) -> None:
     Args:
         base: folder of the language model.
         trunk: safetensors file of EfficientNet-Lite2, published names.
-        adapter: safetensors file that `openferret.train.export` wrote.
+        adapter: safetensors file that `openferret.train.stages.export` wrote.
         out_dir: folder to write, made where it is missing.
 
     Raises:

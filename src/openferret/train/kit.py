@@ -73,7 +73,7 @@ def kit_stages(
     given = ("--data", str(data))
     begin = ("--start", str(start)) if start is not None else ()
     state = str(trunk / "state.pt")
-    train = "openferret.train"
+    train = "openferret.train.stages"
     return (
         Stage(
             "trunk",

@@ -1,7 +1,7 @@
 """What the locator learns: phrase -> place and box, each instance, and whether the phrase is there at all.
 
-The losses of stage T (`openferret.train.trunk`), as sums for the general loop. With a teacher, what the model knew
-before is kept: of phrases that nobody annotated, the locator must go on saying what the untouched one says.
+The losses of stage T (`openferret.train.stages.trunk`), as sums for the general loop. With a teacher, what the model
+knew before is kept: of phrases that nobody annotated, the locator must go on saying what the untouched one says.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from openferret.model.vision import cell_centres
 from openferret.nouns import head_noun
 from openferret.phrases import with_determiner
 from openferret.train.batch import Batch, Row
-from openferret.train.losses import centre_cells, focal_loss, generalized_iou
+from openferret.train.stages.losses import centre_cells, focal_loss, generalized_iou
 
 NAME = "locator"
 PRESENCE = "presence"

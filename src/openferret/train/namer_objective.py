@@ -24,7 +24,7 @@ from openferret.model.pictures import EncodedPictures
 from openferret.nouns import head_noun
 from openferret.phrases import without_determiner
 from openferret.train.batch import Batch, Row
-from openferret.train.regions import KINDS, draw_region
+from openferret.train.stages.regions import KINDS, draw_region
 
 NAME = "namer"
 MEMORY = "namer-memory"

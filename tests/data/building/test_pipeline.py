@@ -217,7 +217,7 @@ def test_hashes_may_be_given_for_pictures_that_are_not_opened(recipe, tmp_path):
 
 
 def test_a_split_leaves_out_what_it_says(recipe, tmp_path):
-    from openferret.train.pictures import held_out
+    from openferret.train.stages.pictures import held_out
 
     (tmp_path / "without.txt").write_text("000000000002.jpg\n4\n")
     split = {"without": str(tmp_path / "without.txt"), "held_out": True}

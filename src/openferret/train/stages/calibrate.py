@@ -1,6 +1,6 @@
 """Makes Kit's scores mean what they say, and writes the fit into the adapter.
 
-    python -m openferret.train.calibrate --data DIR --adapter src/openferret/kit/adapter.safetensors
+    python -m openferret.train.stages.calibrate --data DIR --adapter src/openferret/kit/adapter.safetensors
 
 On dev (300 train pictures that are never trained on), logistic fits of four events: the box round a phrase is
 right; an instance's box is right (IoU >= 0.5 with any box of the phrase); the phrase is in the picture at all
@@ -32,9 +32,9 @@ from openferret.kit.assemble import assemble
 from openferret.kit.conversion import language_model, vision_model
 from openferret.model.locator import pairwise_iou
 from openferret.model.pictures import EncodedPictures
-from openferret.train.dialogues import Writer
-from openferret.train.pictures import WHOLE, flickr_record
-from openferret.train.trunk import KIT_SAMPLER
+from openferret.train.stages.dialogues import Writer
+from openferret.train.stages.pictures import WHOLE, flickr_record
+from openferret.train.stages.trunk import KIT_SAMPLER
 
 
 @dataclass

@@ -5,8 +5,8 @@ import pytest
 
 from openferret import prompts
 from openferret.flickr30k import EntitiesPicture, read_caption
-from openferret.train.dialogues import MIXTURE, Writer, linked, tidy, write_exchanges
-from openferret.train.pictures import WHOLE, Crop, flickr_record
+from openferret.train.stages.dialogues import MIXTURE, Writer, linked, tidy, write_exchanges
+from openferret.train.stages.pictures import WHOLE, Crop, flickr_record
 
 BOXES = {"1": ((0.1, 0.1, 0.5, 0.9),), "2": ((0.4, 0.5, 0.9, 0.9),)}
 CAPTION = read_caption("[/EN#1/people A man] riding [/EN#2/vehicles a bike] on the left .", BOXES)

@@ -4,7 +4,7 @@ Phrase -> place (a softmax over cells, then GIoU), each instance (focal), presen
 pictures; region -> head noun in the language model's own word embeddings (the bridge) and -> phrase; objects
 without a phrase.
 
-Run by `openferret.train.run_trunk`.
+Run by `openferret.train.stages.run_trunk`.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from openferret.model.namer import RegionNamer, pooled_features
 from openferret.model.sampler import SpatialAwareSampler
 from openferret.model.vision import EfficientNetLiteConfig, EfficientNetLiteModel, VisionOutput, cell_centres
 from openferret.processing.geometry import RegionGeometry, SamplerGeometry, region_geometry
-from openferret.train.losses import centre_cells, focal_loss, generalized_iou
-from openferret.train.pictures import Named, Record, crop_pixels, mirror_words, random_crop
-from openferret.train.regions import KINDS, draw_region
+from openferret.train.stages.losses import centre_cells, focal_loss, generalized_iou
+from openferret.train.stages.pictures import Named, Record, crop_pixels, mirror_words, random_crop
+from openferret.train.stages.regions import KINDS, draw_region
 
 KIT_SAMPLER = SamplerGeometry(points=128, anchors=(32, 8), neighbors=(8, 8))
 SAMPLER_WIDTH = 192

@@ -13,9 +13,9 @@ from openferret.data.marks import find_marks, grounded_phrases, plain_text, repl
 from openferret.data.schema import Sample, Turn
 from openferret.phrases import last_noun_phrase
 from openferret.processing.processor import escape_text
-from openferret.train.dialogues import Bounds, Exchange, grounded, tidy, to_bins
-from openferret.train.pictures import WHOLE, Crop, mirror_words
-from openferret.train.regions import KINDS, Kind, draw_region
+from openferret.train.stages.dialogues import Bounds, Exchange, grounded, tidy, to_bins
+from openferret.train.stages.pictures import WHOLE, Crop, mirror_words
+from openferret.train.stages.regions import KINDS, Kind, draw_region
 
 _LEAST_LEFT = 0.5  # of a box within the crop, as for stage L's own exchanges
 _AROUND = (

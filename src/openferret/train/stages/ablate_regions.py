@@ -1,6 +1,6 @@
 """How a region is best told to a language model: the paper's ablation of its region representation, at Kit's size.
 
-    python -m openferret.train.ablate_regions --data DIR --trunk runs/trunk/state.pt --out regions.json
+    python -m openferret.train.stages.ablate_regions --data DIR --trunk runs/trunk/state.pt --out regions.json
 
 On one trained trunk that stays as it is, the same two-layer classifier names regions (head nouns) from: their
 coordinates alone; the mean of the maps over their points; the spatial-aware sampler's vector; what the namer reads
@@ -23,11 +23,11 @@ from torch.nn import functional
 from openferret.eval.metrics.bootstrap import accuracy
 from openferret.model.namer import pooled_features
 from openferret.processing.geometry import region_geometry
-from openferret.train.pictures import Record
-from openferret.train.regions import KINDS
-from openferret.train.run_naming import NamedRegions, Scale, read_all
-from openferret.train.run_trunk import load_records, prepare_words
-from openferret.train.trunk import KIT_SAMPLER, TrunkModel, noun_shares
+from openferret.train.stages.pictures import Record
+from openferret.train.stages.regions import KINDS
+from openferret.train.stages.run_naming import NamedRegions, Scale, read_all
+from openferret.train.stages.run_trunk import load_records, prepare_words
+from openferret.train.stages.trunk import KIT_SAMPLER, TrunkModel, noun_shares
 
 HIDDEN = 640
 

@@ -5,8 +5,8 @@ import torch
 from transformers import LlamaConfig, LlamaModel
 
 from openferret import prompts
-from openferret.train.dialogues import Exchange
-from openferret.train.language import GRID_SIDE, OBJECTS, Tokens, visible, write_sequence
+from openferret.train.stages.dialogues import Exchange
+from openferret.train.stages.language import GRID_SIDE, OBJECTS, Tokens, visible, write_sequence
 
 BASE = 64
 

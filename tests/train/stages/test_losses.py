@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from openferret.model.vision import cell_centres
-from openferret.train.losses import centre_cells, focal_loss, generalized_iou
+from openferret.train.stages.losses import centre_cells, focal_loss, generalized_iou
 
 
 def test_generalized_iou_by_hand():

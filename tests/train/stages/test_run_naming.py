@@ -3,7 +3,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from openferret.train.run_naming import Scale
+from openferret.train.stages.run_naming import Scale
 
 
 def test_a_folded_layer_reads_features_as_the_scaled_one_did():

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from openferret import prompts
 from openferret.flickr30k import Caption
-from openferret.train.pictures import Crop, Named, Record, mirror_words
-from openferret.train.regions import KINDS, Kind, draw_region
+from openferret.train.stages.pictures import Crop, Named, Record, mirror_words
+from openferret.train.stages.regions import KINDS, Kind, draw_region
 
 Bounds = tuple[float, float, float, float]
 

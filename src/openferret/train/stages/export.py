@@ -1,6 +1,6 @@
 """Training states -> the adapter that the package ships.
 
-python -m openferret.train.export --trunk STATE --language STATE --out src/openferret/kit/adapter.safetensors
+python -m openferret.train.stages.export --trunk STATE --language STATE --out src/openferret/kit/adapter.safetensors
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from openferret import prompts
 from openferret.model.vision import fourier_features
-from openferret.train.language import LOCATION_WIDTH
+from openferret.train.stages.language import LOCATION_WIDTH
 
 FROZEN = (
     "model.vision_tower.published.",

@@ -1,6 +1,6 @@
 """Runs stage L: the language model learns to read the trunk.
 
-    python -m openferret.train.run_language --data DIR --trunk STATE --out DIR --minutes 40
+    python -m openferret.train.stages.run_language --data DIR --trunk STATE --out DIR --minutes 40
 
 `--trunk` is stage T's `state.pt`. Saved every five minutes; started again with the same `--out`, it goes on.
 """
@@ -24,9 +24,9 @@ from openferret import prompts
 from openferret.kit.conversion import language_model
 from openferret.nouns import head_noun
 from openferret.processing.geometry import region_geometry
-from openferret.train.dialogues import to_bins, write_exchanges
-from openferret.train.export import language_tensors
-from openferret.train.language import (
+from openferret.train.stages.dialogues import to_bins, write_exchanges
+from openferret.train.stages.export import language_tensors
+from openferret.train.stages.language import (
     ANSWER_END,
     QUESTION_END,
     LanguageModel,
@@ -36,10 +36,10 @@ from openferret.train.language import (
     language_loss,
     read_regions,
 )
-from openferret.train.pictures import WHOLE, Record, crop_pixels, random_crop
-from openferret.train.regions import KINDS, draw_region
-from openferret.train.run_trunk import load_records
-from openferret.train.trunk import KIT_SAMPLER, TrunkModel
+from openferret.train.stages.pictures import WHOLE, Record, crop_pixels, random_crop
+from openferret.train.stages.regions import KINDS, draw_region
+from openferret.train.stages.run_trunk import load_records
+from openferret.train.stages.trunk import KIT_SAMPLER, TrunkModel
 
 
 @torch.no_grad()

@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from openferret.train.pictures import WHOLE, Crop, coco_records, crop_pixels, held_out, mirror_words
+from openferret.train.stages.pictures import WHOLE, Crop, coco_records, crop_pixels, held_out, mirror_words
 
 
 def test_a_crop_places_boxes_and_tells_what_is_left():

@@ -3,8 +3,8 @@ import pytest
 
 from openferret.data.schema import PictureReference, Sample, Turn
 from openferret.regions import Box, Point
-from openferret.train.build_exchanges import exchanges_of
-from openferret.train.pictures import WHOLE, Crop
+from openferret.train.stages.build_exchanges import exchanges_of
+from openferret.train.stages.pictures import WHOLE, Crop
 
 PICTURE = PictureReference("1.jpg", 200, 100, "mine", "1")
 DOG, CAT = Box(0, 0, 100, 50), Box(120, 50, 180, 100)

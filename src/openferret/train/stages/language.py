@@ -23,8 +23,8 @@ from openferret.model.namer import pooled_features
 from openferret.model.pictures import BoxPattern
 from openferret.model.vision import fourier_features
 from openferret.processing.geometry import RegionGeometry, region_geometry
-from openferret.train.dialogues import Exchange
-from openferret.train.trunk import KIT_SAMPLER, TrunkModel
+from openferret.train.stages.dialogues import Exchange
+from openferret.train.stages.trunk import KIT_SAMPLER, TrunkModel
 
 GRID_SIDE = 8
 OBJECTS = 16

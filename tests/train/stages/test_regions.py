@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from openferret.train.regions import KINDS, POINT_RADIUS, draw_region
+from openferret.train.stages.regions import KINDS, POINT_RADIUS, draw_region
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -4,15 +4,15 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from openferret.model.configuration import kit_config
 from openferret.model.modeling import FerretForConditionalGeneration
-from openferret.train.export import (
+from openferret.train.stages.export import (
     FROZEN,
     adapter_tensors,
     language_tensors,
     location_features,
     trunk_tensors,
 )
-from openferret.train.language import LanguageModel
-from openferret.train.trunk import TrunkModel
+from openferret.train.stages.language import LanguageModel
+from openferret.train.stages.trunk import TrunkModel
 
 
 @pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")  # peft calls it

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from openferret.train.calibrate import Evidence, fit_logistic, logit
+from openferret.train.stages.calibrate import Evidence, fit_logistic, logit
 
 
 def test_a_fit_finds_the_odds_that_made_the_answers():

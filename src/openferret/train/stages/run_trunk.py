@@ -1,6 +1,6 @@
 """Runs stage T: the vision side learns phrases and boxes.
 
-    python -m openferret.train.run_trunk --data DIR --out DIR --minutes 50
+    python -m openferret.train.stages.run_trunk --data DIR --out DIR --minutes 50
 
 `--data` holds Flickr30k Entities (`Annotations/`, `Sentences/`, `flickr30k-images/`, `train.txt`) and,
 optionally, COCO (`train2017/`, `instances_train2017.json`). Saved every five minutes; started again with the
@@ -28,8 +28,8 @@ from openferret.flickr30k import development_names, read_entities
 from openferret.kit.conversion import language_model, vision_model
 from openferret.model.vision import fold_batch_norm
 from openferret.processing.geometry import region_geometry
-from openferret.train.export import trunk_tensors
-from openferret.train.pictures import (
+from openferret.train.stages.export import trunk_tensors
+from openferret.train.stages.pictures import (
     WHOLE,
     Record,
     coco_records,
@@ -38,8 +38,8 @@ from openferret.train.pictures import (
     mirror_words,
     pixel_store,
 )
-from openferret.train.regions import KINDS, draw_region
-from openferret.train.trunk import (
+from openferret.train.stages.regions import KINDS, draw_region
+from openferret.train.stages.trunk import (
     KIT_SAMPLER,
     WEIGHTS,
     TrunkModel,

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import torch
 
-from openferret.train.ablate_regions import parts, train_head
-from openferret.train.run_naming import NamedRegions
+from openferret.train.stages.ablate_regions import parts, train_head
+from openferret.train.stages.run_naming import NamedRegions
 
 
 def test_each_representation_reads_its_own_columns():

@@ -1,6 +1,6 @@
 """Runs the naming stage: the namer sees every named box many times, on features read once.
 
-    python -m openferret.train.run_naming --data DIR --trunk runs/trunk/state.pt
+    python -m openferret.train.stages.run_naming --data DIR --trunk runs/trunk/state.pt
 
 Stage T shows a step some hundred regions and pays for the whole vision side. With the trunk still, what the namer
 reads of a region can be computed once (0.7 GB), and a pass over all boxes takes seconds. The features are kept beside
@@ -22,10 +22,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from openferret.model.namer import pooled_features
-from openferret.train.pictures import WHOLE, Record, crop_pixels
-from openferret.train.regions import KINDS, Kind, draw_region
-from openferret.train.run_trunk import evaluate, load_records, prepare_words
-from openferret.train.trunk import KIT_SAMPLER, TrunkModel, noun_shares, noun_vectors
+from openferret.train.stages.pictures import WHOLE, Record, crop_pixels
+from openferret.train.stages.regions import KINDS, Kind, draw_region
+from openferret.train.stages.run_trunk import evaluate, load_records, prepare_words
+from openferret.train.stages.trunk import KIT_SAMPLER, TrunkModel, noun_shares, noun_vectors
 
 MIRROR = np.array([-1, 1], np.float32)
 """A mirrored map stands for the mirrored picture: convolutions see them almost alike."""
