@@ -16,7 +16,7 @@ from openferret.coordinates import denormalize_box
 from openferret.errors import InputError
 from openferret.generation.decode import Decoding, Generated, decode, extend
 from openferret.generation.grounding import ground_phrases, is_cut
-from openferret.generation.locating import rank_phrases
+from openferret.generation.locating import PRESENCE_THRESHOLD, rank_phrases
 from openferret.generation.prefix import Continuation, PicturePrefix, context_length
 from openferret.generation.questions import Question, write_question
 from openferret.loading import LoadedModel
@@ -24,7 +24,6 @@ from openferret.phrases import with_determiner
 from openferret.processing.preparing import escape_text
 from openferret.regions import Box, Region, region_bounds
 
-PRESENCE_THRESHOLD = 0.5
 OBJECT_THRESHOLD = 0.3
 _WHERE = "What is the location of {phrase} in the image?"  # the paper's models
 _LONGEST_PHRASE = 1000  # characters, many more than a locator reads

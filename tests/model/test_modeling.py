@@ -10,7 +10,7 @@ from transformers.models.gpt2 import GPT2Config
 
 from openferret.errors import InputError
 from openferret.model.modeling import FerretForConditionalGeneration
-from openferret.model.namer import pooled_features
+from openferret.model.namer import namer_features
 from openferret.model.pretrained import FerretModel
 from openferret.regions import Box, Point, Scribble
 
@@ -193,7 +193,9 @@ def test_object_tokens_are_proposals_read_by_the_sampler(tiny):
     points, anchors, neighbors = model.object_pattern(boxes)
     assert ((points >= boxes[:, None, :2]) & (points <= boxes[:, None, 2:])).all()
     vectors = model.encode_regions(encoded, points, anchors, neighbors, torch.ones(count, dtype=torch.long))
-    hint = model.namer.hint(pooled_features(encoded.maps, points, torch.ones(count, dtype=torch.long)))
+    second = torch.ones(count, dtype=torch.long)
+    sampled = model.sampler(encoded.maps, points, anchors, neighbors, second)
+    hint = model.namer.hint(namer_features(encoded.maps, points, second, sampled))
     lengths = (vectors - hint).norm(dim=-1)
     torch.testing.assert_close(
         lengths, torch.full_like(lengths, model.region_scale.item()), rtol=1e-3, atol=1e-3

@@ -17,11 +17,9 @@ from torch import Tensor
 from openferret import prompts
 from openferret.generation.engines import AnyFerret
 from openferret.generation.intents import Sought
-from openferret.generation.locating import find_phrases, phrase_ids
+from openferret.generation.locating import PRESENCE_THRESHOLD, find_phrases, phrase_ids, presence_logit
 from openferret.model.pictures import EncodedPictures
 from openferret.processing.preparing import Preparing
-
-_NEVER_CERTAIN = 1e-4
 
 
 def redistribute(logits: Tensor, tokens: Tensor, weights: Tensor) -> None:
@@ -62,20 +60,15 @@ def lay_presence_over(
     found = find_phrases(model, encoded, [phrase_ids(processor, one.phrase) for one in sought])
     yes, no, absent = (processor.tokenize(text)[0] for text in (prompts.YES, prompts.NO, prompts.ABSENT))
     for row, thing, where in zip(logits, sought, found, strict=True):
-        seen = min(max(where.presence, _NEVER_CERTAIN), 1 - _NEVER_CERTAIN)
-        seen_logit = math.log(seen / (1 - seen))
         if thing.kind == "exists":
-            pair = torch.tensor([yes, no], device=logits.device)
-            said = float(row[yes] - row[no])
-            own, other, constant = config.exists_calibration
-            logit = own * said + other * seen_logit + constant
+            pair, weights = (yes, no), config.exists_calibration
         else:
-            pair = torch.tensor([config.phrase_token_id, absent], device=logits.device)
-            said = torch.sigmoid(row[pair[0]] - row[pair[1]]).item()
-            both = min(max((said + seen) / 2, _NEVER_CERTAIN), 1 - _NEVER_CERTAIN)
-            slope, constant = config.presence_calibration
-            logit = slope * math.log(both / (1 - both)) + constant
-        redistribute(row, pair, torch.tensor([logit, 0.0], device=logits.device))
+            pair, weights = (config.phrase_token_id, absent), config.presence_calibration
+        logit = presence_logit(float(row[pair[0]] - row[pair[1]]), where.presence, weights)
+        if thing.kind == "where":
+            logit -= math.log(PRESENCE_THRESHOLD / (1 - PRESENCE_THRESHOLD))
+        tokens = torch.tensor(pair, device=logits.device)
+        redistribute(row, tokens, torch.tensor([logit, 0.0], device=logits.device))
 
 
 class NounEvidence:

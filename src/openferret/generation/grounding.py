@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from openferret import prompts
 from openferret.generation.engines import AnyFerret
-from openferret.generation.locating import UnitBox, find_phrases, phrase_ids
+from openferret.generation.locating import UnitBox, find_phrases, phrase_ids, presence_logit
 from openferret.generation.prefix import Continuation, PicturePrefix
 from openferret.generation.questions import Question
 from openferret.model.locator import PhraseEncoder
@@ -22,8 +22,8 @@ class Grounding:
     Attributes:
         boxes: (x1, y1, x2, y2) in 0..1, best first; at least one.
         scores: probability of each that it is right (IoU >= 0.5).
-        presence: probability that the phrase is in the picture: the mean of what the language model's first
-            word says ("<phrase>" rather than "Not") and of what the locator says, calibrated.
+        presence: probability that the phrase is in the picture, from what the language model's first word says
+            ("<phrase>" rather than "Not") and from what the locator says, calibrated.
     """
 
     boxes: tuple[UnitBox, ...]
@@ -52,13 +52,11 @@ def ground_phrases(
     rows = Continuation(model, processor, prefix, len(questions))
     logits = rows.append([question.ids for question in questions])
     there, absent = model.config.phrase_token_id, processor.tokenize(prompts.ABSENT)[0]
-    said: list[float] = (logits[:, there] - logits[:, absent]).sigmoid().tolist()
+    said: list[float] = (logits[:, there] - logits[:, absent]).tolist()
     ids = [phrase_ids(processor, phrase) for phrase in phrases]
-    slope, constant = model.config.presence_calibration
     groundings = []
     for words, found in zip(said, find_phrases(model, prefix.encoded, ids, merged=merged), strict=True):
-        both = min(max((words + found.presence) / 2, 1e-6), 1 - 1e-6)
-        logit = slope * math.log(both / (1 - both)) + constant
+        logit = presence_logit(words, found.presence, model.config.presence_calibration)
         groundings.append(Grounding(found.boxes, found.scores, 1 / (1 + math.exp(-logit))))
     return groundings
 

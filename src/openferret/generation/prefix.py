@@ -120,9 +120,9 @@ class Continuation:
     @torch.no_grad()
     def nouns(self, regions: Sequence[Region]) -> Tensor:
         """What the model's namer would call regions, in pixels of the picture: probabilities, float [R, N]."""
-        points, _, _ = self._geometry(regions)
+        points, anchors, neighbors = self._geometry(regions)
         picture = torch.zeros(len(regions), dtype=torch.long, device=self.model.device)
-        return self.model.model.name_regions(self.prefix.encoded, points, picture)
+        return self.model.model.name_regions(self.prefix.encoded, points, anchors, neighbors, picture)
 
     def _vectors(self, regions: Sequence[Region]) -> Tensor | None:
         if not regions:

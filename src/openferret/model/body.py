@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from openferret.errors import InputError
 from openferret.model.locator import Located, Locator, PhraseEncoder, Proposer, keep_distinct
-from openferret.model.namer import RegionNamer, pooled_features
+from openferret.model.namer import RegionNamer, namer_features
 from openferret.model.pictures import BoxPattern, EncodedPictures, fill_placeholders, pool_grid
 from openferret.model.sampler import SpatialAwareSampler
 from openferret.model.trunk import fourier_features
@@ -132,21 +132,24 @@ class FerretBody(nn.Module):
         """
         return self._read_regions(encoded.maps, points, anchors, neighbors, picture)
 
-    def name_regions(self, encoded: EncodedPictures, points: Tensor, picture: Tensor) -> Tensor:
-        """What the namer would call regions: probabilities of its nouns, float [R, N].
-
-        Args:
-            encoded: from `encode_pictures`.
-            points: float [R, P, 2], (x, y) in 0..1.
-            picture: int64 [R], which of the B pictures each region lies on.
+    def name_regions(
+        self,
+        encoded: EncodedPictures,
+        points: Tensor,
+        anchors: Sequence[Tensor],
+        neighbors: Sequence[Tensor],
+        picture: Tensor,
+    ) -> Tensor:
+        """What the namer would call regions: probabilities of its nouns, float [R, N]. Arguments: `encode_regions`.
 
         Raises:
             InputError: the model has no namer.
         """
         if self.namer is None:
             raise InputError("This model has no namer: its configuration says region_nouns = 0.")
-        pooled = pooled_features(encoded.maps, points.to(encoded.tokens.dtype), picture)
-        probabilities: Tensor = self.namer(pooled).float().softmax(-1)
+        vectors = self.sampler(encoded.maps, points, anchors, neighbors, picture)
+        features = namer_features(encoded.maps, points, picture, vectors)
+        probabilities: Tensor = self.namer(features).float().softmax(-1)
         return probabilities
 
     def _read_regions(
@@ -163,7 +166,7 @@ class FerretBody(nn.Module):
             tokens = functional.normalize(vectors.float(), dim=-1).to(vectors.dtype) * self.region_scale
         if self.namer is None:
             return tokens
-        return tokens + self.namer.hint(pooled_features(maps, points.to(vectors.dtype), picture))
+        return tokens + self.namer.hint(namer_features(maps, points, picture, vectors))
 
     def embed(
         self,

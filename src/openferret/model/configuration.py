@@ -58,9 +58,9 @@ class FerretConfig(FerretSizes, PreTrainedConfig):
         hull_calibration: weights of the presence's and the agreement's logit, and a constant: the logit of the
             probability that the box round a phrase is right (IoU >= 0.5).
         instance_calibration: weight of an instance's logit, and a constant: the same of one instance.
-        presence_calibration: weight of the logit that a phrase is there, and a constant: the same calibrated.
-        exists_calibration: weights of the language model's "yes" against "no" and of the locator's presence, both
-            logits, and a constant: the logit of "yes" to "Is there ...?".
+        presence_calibration: weights of the language model's "<phrase>" against "Not" after "Where is ...?" and of
+            the locator's presence, both logits, and a constant: the logit that a phrase is in the picture.
+        exists_calibration: the same with its "Yes" against "No" after "Is there ...?".
         noun_token_ids: first tokens of the namer's nouns after a space, then at a text's beginning: 2 region_nouns of
             them, or none if the namer is not to choose among nouns.
         noun_weight: of the namer's opinion among nouns, 0..1; the rest is the language model's.
@@ -109,10 +109,10 @@ class FerretConfig(FerretSizes, PreTrainedConfig):
     use_locator: bool = False
     hull_calibration: tuple[float, ...] | list[float] = (1.0, 0.0, 0.0)
     instance_calibration: tuple[float, ...] | list[float] = (1.0, 0.0)
-    presence_calibration: tuple[float, ...] | list[float] = (1.0, 0.0)
-    exists_calibration: tuple[float, ...] | list[float] = (1.0, 1.0, 0.0)
+    presence_calibration: tuple[float, ...] | list[float] = (0.5, 0.5, 0.0)
+    exists_calibration: tuple[float, ...] | list[float] = (0.5, 0.5, 0.0)
     noun_token_ids: tuple[int, ...] | list[int] = ()
-    noun_weight: float = 0.6
+    noun_weight: float = 0.8
     locator_width: int = 128
     locator_phrase_width: int = 192
     tie_word_embeddings: bool = False
@@ -177,7 +177,7 @@ class FerretConfig(FerretSizes, PreTrainedConfig):
         for name, length in (
             ("hull_calibration", 3),
             ("instance_calibration", 2),
-            ("presence_calibration", 2),
+            ("presence_calibration", 3),
             ("exists_calibration", 3),
         ):
             values = getattr(self, name)

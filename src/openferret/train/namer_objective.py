@@ -19,10 +19,11 @@ from openferret.data.marks import grounded_phrases
 from openferret.eval.metrics.boxes import BoxNumbers
 from openferret.model.locator import pairwise_iou
 from openferret.model.modeling import FerretForConditionalGeneration
-from openferret.model.namer import RegionNamer, pooled_features
+from openferret.model.namer import RegionNamer, namer_features
 from openferret.model.pictures import EncodedPictures
 from openferret.nouns import head_noun
 from openferret.phrases import without_determiner
+from openferret.processing.geometry import region_geometry
 from openferret.train.batch import Batch, Row
 from openferret.train.stages.regions import KINDS, draw_region
 
@@ -79,9 +80,9 @@ class NamerObjective:
         targets, namer = batch.targets[NAME], model.model.namer
         if namer is None:
             raise ValueError("this model has no namer")
-        pooled = pooled_features(seen.maps, targets["points"], targets["picture"])
+        features = _drawn_features(model, seen, targets["points"], targets["picture"])
         known = targets["noun"] != UNKNOWN
-        logits = namer(pooled).float()
+        logits = namer(features).float()
         named = functional.cross_entropy(logits[known], targets["noun"][known], reduction="sum")
         sums = {NAME: named + 0 * logits.sum()}
         if self._teacher is not None:
@@ -106,13 +107,13 @@ class NamerObjective:
             strict=True,
         ):
             own[picture] |= overlaps[:, 0] > _OWN
-        points, _, _ = model.model.object_pattern(boxes.flatten(0, 1))
+        points, anchors, neighbors = model.model.object_pattern(boxes.flatten(0, 1))
         picture = torch.arange(len(boxes), device=boxes.device).repeat_interleave(boxes.shape[1])
-        pooled = pooled_features(seen.maps, points, picture)
+        features = _features(model, seen, points, picture, anchors, neighbors)
         teacher = self._teacher.to(boxes.device).eval()
         with torch.no_grad():
-            before = teacher(pooled).float().log_softmax(-1)
-        now = namer(pooled).float().log_softmax(-1)
+            before = teacher(features).float().log_softmax(-1)
+        now = namer(features).float().log_softmax(-1)
         apart = functional.kl_div(now, before, log_target=True, reduction="none").sum(-1)
         kept = (~own).flatten().to(apart.dtype)
         return (apart * kept).sum() / boxes.shape[1]
@@ -140,3 +141,34 @@ class NamerObjective:
         """The whole phrase if it is one of the nouns, else its head noun."""
         words = without_determiner(phrase)
         return self._places.get(words, self._places.get(head_noun(words), UNKNOWN))
+
+
+def _features(
+    model: FerretForConditionalGeneration,
+    seen: EncodedPictures,
+    points: Tensor,
+    picture: Tensor,
+    anchors: Sequence[Tensor],
+    neighbors: Sequence[Tensor],
+) -> Tensor:
+    """What the namer reads of regions, float32 [R, F]; the sampler is only read, and at full precision."""
+    sampler = model.model.sampler
+    with torch.no_grad(), torch.autocast(points.device.type, enabled=False):
+        own = next(sampler.parameters()).dtype
+        maps = [one.to(own) for one in seen.maps]
+        vectors = sampler(maps, points.to(own), anchors, neighbors, picture).float()
+        return namer_features([one.float() for one in maps], points.float(), picture, vectors)
+
+
+def _drawn_features(
+    model: FerretForConditionalGeneration, seen: EncodedPictures, points: Tensor, picture: Tensor
+) -> Tensor:
+    """The same for points without anchors and neighbours yet, which are found here, on the CPU."""
+    geometry = region_geometry(points.cpu().numpy(), model.config.geometry)
+    anchors, neighbors = (
+        [torch.from_numpy(one).to(points.device) for one in block]
+        for block in (geometry.anchors, geometry.neighbors)
+    )
+    return _features(
+        model, seen, torch.from_numpy(geometry.points).to(points.device), picture, anchors, neighbors
+    )

@@ -3,8 +3,9 @@
     python -m openferret.train.stages.ablate_regions --data DIR --trunk runs/trunk/state.pt --out regions.json
 
 On one trained trunk that stays as it is, the same two-layer classifier names regions (head nouns) from: their
-coordinates alone; the mean of the maps over their points; the spatial-aware sampler's vector; what the namer reads
-(mean, maximum, the picture's mean); the last two together. Figures are of dev, with 95 % intervals by picture.
+coordinates alone; the mean of the maps over their points; the spatial-aware sampler's vector; mean, maximum and the
+picture's mean; and the last two together, which is what the namer reads. Figures are of dev, with 95 % intervals by
+picture.
 """
 
 from __future__ import annotations
@@ -17,23 +18,21 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn import functional
 
 from openferret.eval.metrics.bootstrap import accuracy
-from openferret.model.namer import pooled_features
-from openferret.processing.geometry import region_geometry
 from openferret.train.stages.pictures import Record
 from openferret.train.stages.regions import KINDS
 from openferret.train.stages.run_naming import NamedRegions, Scale, read_all
 from openferret.train.stages.run_trunk import load_records, prepare_words
-from openferret.train.stages.trunk import KIT_SAMPLER, TrunkModel, noun_shares
+from openferret.train.stages.trunk import TrunkModel, noun_shares
 
 HIDDEN = 640
 
 
 def parts(channels: Sequence[int], sampled: int) -> dict[str, list[int]]:
-    """Columns of each representation in a row of `pooled_features` followed by the sampler's vector.
+    """Columns of each representation in a row of `openferret.model.namer.namer_features`.
 
     Args:
         channels: of each map.
@@ -66,7 +65,7 @@ def train_head(regions: NamedRegions, columns: list[int], nouns: int, passes: in
     scale = Scale.of(features)
     torch.manual_seed(0)
     head = nn.Sequential(
-        nn.Dropout(0.2), nn.Linear(len(columns), HIDDEN), nn.GELU(), nn.Dropout(0.4), nn.Linear(HIDDEN, nouns)
+        nn.Dropout(0.3), nn.Linear(len(columns), HIDDEN), nn.GELU(), nn.Dropout(0.5), nn.Linear(HIDDEN, nouns)
     )
     optimizer = torch.optim.AdamW(head.parameters(), lr=1e-3, weight_decay=0.05)
     generator, batch = np.random.default_rng(0), 512
@@ -108,19 +107,8 @@ def main() -> None:
     model = model.to(memory_format=torch.channels_last).requires_grad_(False)  # type: ignore[call-overload]
     nouns = {head: number for number, head in enumerate(heads)}
 
-    def read(maps: list[Tensor], points: Tensor, picture: Tensor) -> Tensor:
-        geometry = region_geometry(points.numpy(), KIT_SAMPLER)
-        vectors = model.sampler(
-            maps,
-            torch.from_numpy(geometry.points),
-            [torch.from_numpy(one) for one in geometry.anchors],
-            [torch.from_numpy(one) for one in geometry.neighbors],
-            picture,
-        )
-        return torch.cat([pooled_features(maps, points, picture), vectors], dim=-1)
-
-    known = read_all(model, store, [train[one] for one in chosen], nouns, options.side, read)
-    asked = read_all(model, store, dev, nouns, options.side, read, alone=True)
+    known = read_all(model, store, [train[one] for one in chosen], nouns, options.side)
+    asked = read_all(model, store, dev, nouns, options.side, alone=True)
     rows: dict[int, Record] = {record.row: record for record in dev}
     accepted = [set(one) for one in asked.shares]
     figures: dict[str, object] = {

@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from openferret import prompts
 from openferret.model.locator import keep_distinct
-from openferret.model.namer import pooled_features
+from openferret.model.namer import namer_features
 from openferret.model.pictures import BoxPattern
 from openferret.model.vision import fourier_features
 from openferret.processing.geometry import RegionGeometry, region_geometry
@@ -98,7 +98,7 @@ class LanguageModel(nn.Module):
     ) -> Tensor:
         """Region tokens: the sampler's vectors at the length of a word's embedding, and the namer's hint."""
         vectors = self.trunk.sampler(maps, points, anchors, neighbors, picture)
-        hint = self.trunk.namer.hint(pooled_features(maps, points, picture))
+        hint = self.trunk.namer.hint(namer_features(maps, points, picture, vectors))
         return functional.normalize(vectors, dim=-1) * self.region_scale + hint
 
     def embed(self, ids: Tensor, new_rows: Tensor) -> Tensor:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +20,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from openferret.model.namer import pooled_features
+from openferret.model.namer import namer_features
+from openferret.processing.geometry import region_geometry
 from openferret.train.stages.pictures import WHOLE, Record, crop_pixels
 from openferret.train.stages.regions import KINDS, Kind, draw_region
 from openferret.train.stages.run_trunk import evaluate, load_records, prepare_words
@@ -88,7 +88,6 @@ def read_all(
     records: list[Record],
     nouns: dict[str, int],
     side: int,
-    read: Callable[[list[Tensor], Tensor, Tensor], Tensor] = pooled_features,
     alone: bool = False,
 ) -> NamedRegions:
     """What is seen of every named box as a box, a point and a scribble, each upright or mirrored.
@@ -99,7 +98,6 @@ def read_all(
         records: of the pictures.
         nouns: the number of each.
         side: of the pictures, in pixels.
-        read: maps, points float [R, N, 2], picture int64 [R] -> float [R, F].
         alone: only phrases of one box, and nothing mirrored: for measuring.
     """
     model.eval()
@@ -128,11 +126,18 @@ def read_all(
                 levels = [level.flip(-1) for level in maps] if mirrored else maps
                 spread, places, drawn_as, known_as = zip(*regions, strict=True)
                 pointed = torch.from_numpy(np.stack(spread).astype(np.float32))
-                features.append(read(levels, pointed, torch.tensor(places)).half())
+                features.append(_read(model, levels, pointed, torch.tensor(places)).half())
                 shares += known_as
                 rows += [group[place].row for place in places]
                 kinds += drawn_as
     return NamedRegions(torch.cat(features), shares, rows, kinds)
+
+
+def _read(model: TrunkModel, maps: list[Tensor], points: Tensor, picture: Tensor) -> Tensor:
+    geometry = region_geometry(points.numpy(), KIT_SAMPLER)
+    drawn = torch.from_numpy(geometry.points)
+    chosen = [[torch.from_numpy(one) for one in block] for block in (geometry.anchors, geometry.neighbors)]
+    return namer_features(maps, drawn, picture, model.sampler(maps, drawn, *chosen, picture))
 
 
 def train_namer(
@@ -174,6 +179,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--trunk", type=Path, required=True)
+    parser.add_argument(
+        "--language", type=Path, help="stage L's state, whose sampler takes the trunk's place"
+    )
     parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--side", type=int, default=320)
     parser.add_argument("--rate", type=float, default=1e-3)
@@ -187,6 +195,15 @@ def main() -> None:
     if state["heads"] != heads:
         raise SystemExit(f"error: {options.trunk} knows other nouns; give the data it was trained on")
     model.load_state_dict(state["average"])
+    if options.language is not None:
+        learned = torch.load(options.language, weights_only=True)["model"]
+        model.sampler.load_state_dict(
+            {
+                name.removeprefix("trunk.sampler."): one
+                for name, one in learned.items()
+                if name.startswith("trunk.sampler.")
+            }
+        )
     model = model.to(memory_format=torch.channels_last).requires_grad_(False)  # type: ignore[call-overload]
     model.namer.words.weight.copy_(noun_vectors(words, heads).T)
     model.namer.hidden.requires_grad_(True)

@@ -48,6 +48,7 @@ from openferret.train.stages.trunk import (
     name_regions,
     noun_table,
     noun_vectors,
+    read_regions,
     sample_batch,
 )
 
@@ -97,7 +98,8 @@ def evaluate(
             )
             geometry = region_geometry(points, KIT_SAMPLER)
             owners = torch.tensor([index for index, _ in chosen])
-            best = name_regions(model, seen, geometry, owners).argmax(-1).tolist()
+            vectors = read_regions(model, seen, geometry, owners)
+            best = name_regions(model, seen, geometry, owners, vectors).argmax(-1).tolist()
             named[kind] += [
                 float(heads[noun] in names[index][one.boxes[0]])
                 for noun, (index, one) in zip(best, chosen, strict=True)

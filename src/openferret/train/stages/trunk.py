@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from openferret.model.locator import Located, Locator, Proposer
-from openferret.model.namer import RegionNamer, pooled_features
+from openferret.model.namer import RegionNamer, namer_features
 from openferret.model.sampler import SpatialAwareSampler
 from openferret.model.vision import EfficientNetLiteConfig, EfficientNetLiteModel, VisionOutput, cell_centres
 from openferret.processing.geometry import RegionGeometry, SamplerGeometry, region_geometry
@@ -293,10 +293,13 @@ def read_regions(model: TrunkModel, seen: VisionOutput, geometry: RegionGeometry
     return vectors
 
 
-def name_regions(model: TrunkModel, seen: VisionOutput, geometry: RegionGeometry, picture: Tensor) -> Tensor:
-    """The namer's logits of a batch's regions, in fp32: float [R, N]."""
+def name_regions(
+    model: TrunkModel, seen: VisionOutput, geometry: RegionGeometry, picture: Tensor, vectors: Tensor
+) -> Tensor:
+    """The namer's logits of a batch's regions, whose sampled vectors are `read_regions`', in fp32: float [R, N]."""
     maps = [level.float() for level in seen.feature_maps or ()]
-    logits: Tensor = model.namer(pooled_features(maps, torch.from_numpy(geometry.points), picture))
+    features = namer_features(maps, torch.from_numpy(geometry.points), picture, vectors)
+    logits: Tensor = model.namer(features)
     return logits
 
 
@@ -309,7 +312,7 @@ def compute_losses(model: TrunkModel, batch: Batch, words: Words, nouns: Tensor)
         located = model.locator(seen.feature_maps[-1], phrases, batch.picture, batch.merged)
         objectness, object_boxes = model.proposer(seen.feature_maps[-1])
     regions = read_regions(model, seen, batch.geometry, batch.region_picture)
-    named = name_regions(model, seen, batch.geometry, batch.region_picture)
+    named = name_regions(model, seen, batch.geometry, batch.region_picture, regions)
     rows = int(seen.feature_maps[-1].shape[-1])
     centres = cell_centres(rows, rows)
     losses = grounding_losses(located, batch, centres)
