@@ -135,7 +135,7 @@ def test_bad_options_end_with_2_and_one_line(refuse, words, said):
 
 def test_tasks_are_listed_and_each_explains_itself(run):
     names = [line.split()[0] for line in run("eval", "list").stdout.splitlines()]
-    assert len(names) == 11
+    assert len(names) == 13
     for name in names:
         assert run("eval", name, "--help").exit_code == 0
         assert run("eval", "score", name, "--help").exit_code == 0
