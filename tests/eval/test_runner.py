@@ -118,4 +118,4 @@ def test_predictions_of_half_the_questions_are_wrong_for_the_rest(entities, perf
 def test_a_task_that_does_not_exist_is_named():
     with pytest.raises(InputError, match="there is no task 'coco'"):
         load("coco", {})
-    assert len(TASKS) == 11
+    assert len(TASKS) == 13
