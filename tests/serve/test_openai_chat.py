@@ -130,12 +130,8 @@ def test_a_stream_ends_with_grounding_usage_and_done(client, body):
 
 def test_drawn_answers_are_the_same_for_the_same_seed(client, body):
     drawn = {**body, "temperature": 2.0}
-    texts = [
-        client.post(URL, json={**drawn, "seed": seed}).json()["grounding"]["text"]
-        for seed in (1, 1, 2, 3, 4, 5)
-    ]
-    assert texts[0] == texts[1]
-    assert len(set(texts)) > 1  # a random model may be sure of itself with one seed, not with all
+    texts = [client.post(URL, json={**drawn, "seed": seed}).json()["grounding"]["text"] for seed in (1, 1, 2)]
+    assert texts[0] == texts[1] != texts[2]
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,13 @@ def test_an_adapter_to_go_on_from_reaches_both_long_stages(data, tmp_path):
         kit_stages(data, tmp_path, 1, 1, tmp_path / "none")
 
 
+def test_the_namer_is_taught_again_once_the_language_stage_moved_its_sampler(data, tmp_path):
+    stages = {one.name: one for one in kit_stages(data, tmp_path, 1, 1)}
+    assert list(stages) == ["trunk", "naming", "language", "naming-again", "export", "calibrate"]
+    assert "--language" not in stages["naming"].arguments
+    assert "--language" in stages["naming-again"].arguments
+
+
 def test_it_goes_on_where_it_stopped(tmp_path):
     stages = [Stage(name, name, ()) for name in ("first", "second", "third")]
     ran: list[str] = []

@@ -1,4 +1,4 @@
-"""Kit's training from end to end: five stages, each a process of its own, each resumable.
+"""Kit's training from end to end: six stages, each a process of its own, each resumable.
 
 The vision side learns phrases and boxes (stage T), the namer names every box, the language model learns to read
 both (stage L), everything trained becomes one adapter, and its scores are calibrated on pictures kept back.
@@ -58,7 +58,7 @@ def kit_stages(
     Example:
         >>> from openferret.train.kit import kit_stages
         >>> [one.name for one in kit_stages(Path("data"), Path("runs"), 60, 40)]  # doctest: +SKIP
-        ['trunk', 'naming', 'language', 'export', 'calibrate']
+        ['trunk', 'naming', 'language', 'naming-again', 'export', 'calibrate']
     """
     if missing := [name for name in NEEDED if not (data / name).exists()]:
         raise InputError(
@@ -85,6 +85,12 @@ def kit_stages(
             "language",
             f"{train}.run_language",
             (*given, *begin, "--trunk", state, "--out", str(language), "--minutes", str(language_minutes)),
+        ),
+        # Stage L moved the sampler, which the namer reads too.
+        Stage(
+            "naming-again",
+            f"{train}.run_naming",
+            (*given, "--trunk", state, "--language", str(language / "state.pt")),
         ),
         Stage(
             "export",

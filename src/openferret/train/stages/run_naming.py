@@ -209,7 +209,8 @@ def main() -> None:
     model.namer.hidden.requires_grad_(True)
     model.namer.output.requires_grad_(True)
     began = time.monotonic()
-    kept = options.trunk.with_name(f"named-{state['step']}-{options.side}.pt")
+    sampler = "trunk" if options.language is None else "language"  # whose sampler the features were read with
+    kept = options.trunk.with_name(f"named-{state['step']}-{options.side}-{sampler}.pt")
     if kept.exists():
         regions = NamedRegions(**torch.load(kept, weights_only=True, mmap=True))
     else:
