@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -178,12 +178,13 @@ def dialogues(recipe: _Recipe, wanted: Wanted, servers: Servers, spending: Spend
     loaded, ledger = _load(recipe, wanted), Ledger(spending.budget, spending.requests)
     assistant = _assistant(servers, spending, ledger, loaded.seed, wanted)
     if wanted.dry_run:
-        found = estimate_run(_records(loaded, wanted), assistant, wanted.out)
+        with _records(loaded, wanted) as records:
+            found = estimate_run(records, assistant, wanted.out)
         typer.echo(f"dialogues\t{found.dialogues}\nrequests\t{found.requests}")
         typer.echo(f"prompt tokens\t{found.prompt_tokens} (at four characters a token)")
         typer.echo(f"completion tokens\t{found.completion_tokens} (assumed)\ncost\t{found.cost:.4f}")
         return
-    with _counting(wanted.quiet) as show:
+    with _counting(wanted.quiet) as show, _records(loaded, wanted) as records:
 
         def told(summary: Summary) -> None:
             rejected = summary.rejected.total()
@@ -191,7 +192,7 @@ def dialogues(recipe: _Recipe, wanted: Wanted, servers: Servers, spending: Spend
                 f"accepted {summary.accepted}  rejected {rejected}  failed {summary.failed}  cost {ledger.cost:.4f}"
             )
 
-        summary = write_dialogues(_records(loaded, wanted), wanted.out, assistant, servers.workers, told)
+        summary = write_dialogues(records, wanted.out, assistant, servers.workers, told)
     number = write_samples(wanted.out / _SAMPLES, read_dialogues(wanted.out))
     for kind, times in summary.rejected.most_common():
         typer.echo(f"rejected for its {kind}: {times}", err=True)
@@ -222,20 +223,20 @@ def analogies(recipe: _Recipe, wanted: Wanted, server: Server, spending: Spendin
     loaded, ledger = _load(recipe, wanted), Ledger(spending.budget, spending.requests)
     caller = _caller(server, spending, ledger, None)
     settings = load_settings(loaded.seed, loaded.negatives, loaded.templates)
-    phrases = wanted_phrases(_records(loaded, wanted), settings)
     if wanted.dry_run:
-        tokens = [estimated_tokens(phrase) for phrase in phrases]
+        with _records(loaded, wanted) as records:
+            tokens = [estimated_tokens(phrase) for phrase in wanted_phrases(records, settings)]
         cost = sum(caller.prices.cost(one, MOST_TOKENS) for one in tokens)
         typer.echo(f"phrases\t{len(tokens)}\nprompt tokens\t{sum(tokens)} (at four characters a token)")
         typer.echo(f"completion tokens\t{len(tokens) * MOST_TOKENS} (at most)\ncost\t{cost:.4f}")
         return
     file = wanted.out / "analogies.jsonl"
-    with _counting(wanted.quiet) as show:
+    with _counting(wanted.quiet) as show, _records(loaded, wanted) as records:
 
         def told(summary: Summary) -> None:
             show(f"named {summary.named}  failed {summary.failed}  cost {ledger.cost:.4f}")
 
-        summary = ask_all(phrases, file, caller, server.workers, told)
+        summary = ask_all(wanted_phrases(records, settings), file, caller, server.workers, told)
     typer.echo(
         f"{summary.named} phrases, {summary.failed} without a usable reply, {summary.known} done before; "
         f"{ledger.requests} requests, cost {ledger.cost:.4f}",
@@ -263,17 +264,17 @@ def pseudo_ground(recipe: _Recipe, wanted: Wanted, finding: Finding) -> None:
     pictures = next(one.picture_folder for one in loaded.sources if one.name == wanted.source)
     detector = _detector(finding)
     if wanted.dry_run:
-        found = estimate_run(_records(loaded, wanted), pictures, wanted.out, detector, how)
+        with _records(loaded, wanted) as records:
+            found = estimate_run(records, pictures, wanted.out, detector, how)
         typer.echo(f"dialogues\t{found.dialogues}\nphrases\t{found.phrases}")
         seconds = "unknown" if found.seconds is None else f"{found.seconds:.0f} (after the first few)"
         typer.echo(f"seconds of {finding.detector} on {finding.device}\t{seconds}")
         return
-    with _counting(wanted.quiet) as show:
+    with _counting(wanted.quiet) as show, _records(loaded, wanted) as records:
 
         def told(summary: Summary) -> None:
             show(f"grounded {summary.grounded}  nothing found {summary.empty}  failed {summary.failed}")
 
-        records = _records(loaded, wanted)
         summary = ground_records(records, pictures, wanted.out, detector, how, finding.workers, told)
     number = write_samples(wanted.out / _SAMPLES, read_grounded(wanted.out))
     typer.echo(
@@ -297,11 +298,14 @@ def _load(recipe: str, wanted: Wanted) -> Recipe:
     return loaded
 
 
-def _records(recipe: Recipe, wanted: Wanted) -> Iterator[Record]:
+@contextmanager
+def _records(recipe: Recipe, wanted: Wanted) -> Iterator[Iterator[Record]]:
+    """The records, whose log of problems is closed at the end even where a spent budget leaves some unread."""
     from openferret.data.building.gate import usable_records
 
     log = Path(os.devnull) if wanted.dry_run else wanted.out / "problems.jsonl"
-    return islice(usable_records(recipe, wanted.source, log), wanted.limit)
+    with closing(usable_records(recipe, wanted.source, log)) as records:
+        yield islice(records, wanted.limit)
 
 
 def _assistant(servers: Servers, spending: Spendings, ledger: Ledger, seed: int, wanted: Wanted) -> Assistant:

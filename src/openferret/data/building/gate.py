@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -58,8 +58,10 @@ class Gate:
         return seen.picture
 
 
-def usable_records(recipe: Recipe, name: str, log: Path) -> Iterator[Record]:
+def usable_records(recipe: Recipe, name: str, log: Path) -> Generator[Record]:
     """The records of one source that a build would use, for models that add to them before it.
+
+    Whoever leaves it unfinished closes it (`contextlib.closing`): it holds the log open.
 
     Args:
         recipe: with the source, its split, and the evaluation sets.
