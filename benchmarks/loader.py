@@ -27,10 +27,10 @@ from openferret.data.outlines import RunLengths
 from openferret.data.schema import PictureReference, Sample, Turn
 from openferret.data.storage.parquet import write_samples
 from openferret.regions import Box
-from openferret.train.memory import memory_peak
-from openferret.train.recipe_file import load_recipe
-from openferret.train.setup import Run, set_up
-from openferret.train.streaming import stream_batches
+from openferret.train.batches.streaming import stream_batches
+from openferret.train.recipes.reading import load_recipe
+from openferret.train.running.memory import memory_peak
+from openferret.train.running.setup import Run, set_up
 
 PICTURES, EACH, WIDTH, HEIGHT = 60, 8, 640, 480
 

@@ -43,13 +43,13 @@ from openferret.data.schema import PictureReference, Sample, Turn
 from openferret.data.storage.parquet import write_samples
 from openferret.loading import load_model
 from openferret.regions import Box
-from openferret.train.callbacks import Callback, StepReport
-from openferret.train.loop import run_training
-from openferret.train.memory import keep_memory, memory_peak
-from openferret.train.recipe import TrainingRecipe
-from openferret.train.recipe_file import load_recipe
-from openferret.train.setup import set_up
-from openferret.train.wording import DialogueWriter
+from openferret.train.batches.wording import DialogueWriter
+from openferret.train.recipes.reading import load_recipe
+from openferret.train.recipes.recipe import TrainingRecipe
+from openferret.train.running.callbacks import Callback, StepReport
+from openferret.train.running.loop import run_training
+from openferret.train.running.memory import keep_memory, memory_peak
+from openferret.train.running.setup import set_up
 
 PICTURES, EACH, ANSWERS, TOGETHER = 8, 16, 16, 8
 WARM, TIMED = 1, 2

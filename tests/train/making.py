@@ -9,7 +9,7 @@ from PIL import Image
 
 from openferret.data.schema import PictureReference, Provenance, Sample, Turn
 from openferret.regions import Box, Point
-from openferret.train.recipe import BatchRecipe, DataRecipe, Every, ModelRecipe, TrainingRecipe
+from openferret.train.recipes.recipe import BatchRecipe, DataRecipe, Every, ModelRecipe, TrainingRecipe
 
 WIDTH, HEIGHT = 64, 48
 NAMES = ("a dog", "a red ball", "the picture", "a box")

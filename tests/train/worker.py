@@ -11,8 +11,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 import making
 from torch.distributed.tensor import DTensor
 
-from openferret.train import loop
-from openferret.train.callbacks import Callback
+from openferret.train.running import loop
+from openferret.train.running.callbacks import Callback
 
 
 class Watch(Callback):

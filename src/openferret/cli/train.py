@@ -56,21 +56,21 @@ def recipe(
 
     The result is OUT/model, a folder that every verb takes as --model.
     """
-    from openferret.train.recipe_file import load_recipe, to_yaml
+    from openferret.train.recipes.reading import load_recipe, to_yaml
 
     loaded = load_recipe(name, settings or ())
     if dry_run:
         typer.echo(to_yaml(loaded), nl=False)
         return
     if processes > 1:
-        from openferret.train.launching import launch
+        from openferret.train.processes.launching import launch
 
         launch(
             processes, [name, *(f"--set={one}" for one in settings or ()), *(["--resume"] if resume else [])]
         )
         return
-    from openferret.train.loop import run_training
-    from openferret.train.monitor import callbacks_for
+    from openferret.train.monitoring.choosing import callbacks_for
+    from openferret.train.running.loop import run_training
 
     result = run_training(loaded, callbacks_for(loaded), resume=resume)
     if result.main:

@@ -13,7 +13,7 @@ from openferret.train.finetune.own_data import check_own_data, class_name, find_
 from openferret.train.finetune.samples import view_samples, write_build
 from openferret.train.finetune.splitting import split_pictures
 from openferret.train.finetune.views import make_views
-from openferret.train.locator_objective import ABSENT_KEY
+from openferret.train.objectives.locator import ABSENT_KEY
 
 
 @pytest.fixture

@@ -109,7 +109,7 @@ def test_a_full_disk_is_said_before_any_work(settings, monkeypatch):
 
 
 def test_the_memory_that_is_lacking_is_said_with_a_smaller_batch(settings, monkeypatch):
-    from openferret.train.locator_objective import LocatorObjective
+    from openferret.train.objectives.locator import LocatorObjective
 
     def starve(*words):
         raise MemoryError

@@ -14,17 +14,17 @@ from rich.console import Console
 from openferret.answer import Answer, LocatedBox, Mention
 from openferret.errors import InputError
 from openferret.regions import Box
-from openferret.train.callbacks import RunStart, StepReport
-from openferret.train.loop import run_training
-from openferret.train.monitor import callbacks_for
 from openferret.train.monitoring.asking import TaskMetrics
 from openferret.train.monitoring.boards import TensorBoard, open_boards
+from openferret.train.monitoring.choosing import callbacks_for
 from openferret.train.monitoring.figures import step_figures
 from openferret.train.monitoring.guard import NotANumber
 from openferret.train.monitoring.lines import JsonLines, drop_later
 from openferret.train.monitoring.panels import PanelPicture, draw_panel
 from openferret.train.monitoring.progress import Pace, TrainingProgress
-from openferret.train.recipe import MonitorRecipe
+from openferret.train.recipes.recipe import MonitorRecipe
+from openferret.train.running.callbacks import RunStart, StepReport
+from openferret.train.running.loop import run_training
 
 
 def report(step=1, loss=2.0, **changes):

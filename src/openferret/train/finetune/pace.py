@@ -13,12 +13,12 @@ from openferret.errors import InputError
 from openferret.eval.scores import Benchmark
 from openferret.images import load_image
 from openferret.loading import LoadedModel
-from openferret.train.callbacks import Callback, StepReport
-from openferret.train.features import tower_maps
-from openferret.train.loop import run_training
+from openferret.train.batches.features import tower_maps
 from openferret.train.monitoring.asking import ask_files
-from openferret.train.objective import Objective
-from openferret.train.recipe import Every, MonitorRecipe, TrainingRecipe
+from openferret.train.objectives.objective import Objective
+from openferret.train.recipes.recipe import Every, MonitorRecipe, TrainingRecipe
+from openferret.train.running.callbacks import Callback, StepReport
+from openferret.train.running.loop import run_training
 
 _STEPS = 3
 _PICTURES = 4

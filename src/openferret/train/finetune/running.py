@@ -18,8 +18,6 @@ from openferret.errors import InputError, WeightsError
 from openferret.images import load_image
 from openferret.kit.assemble import ensure_kit
 from openferret.loading import load_model
-from openferret.train.callbacks import Callback
-from openferret.train.checkpoint import explained_disk
 from openferret.train.finetune.measuring import Change, benchmarks_of, compare, measure
 from openferret.train.finetune.own_data import OwnData, OwnPicture, check_own_data, read_own_data
 from openferret.train.finetune.pace import measure_pace
@@ -34,11 +32,13 @@ from openferret.train.finetune.stages import (
 )
 from openferret.train.finetune.start import NOUNS, prepare_start, write_folder
 from openferret.train.finetune.views import View, make_views
-from openferret.train.loop import run_training
-from openferret.train.monitor import callbacks_for
+from openferret.train.monitoring.choosing import callbacks_for
 from openferret.train.monitoring.kept_back import KeptPicture
-from openferret.train.objective import Objective
-from openferret.train.recipe import TrainingRecipe
+from openferret.train.objectives.objective import Objective
+from openferret.train.recipes.recipe import TrainingRecipe
+from openferret.train.running.callbacks import Callback
+from openferret.train.running.loop import run_training
+from openferret.train.weights.checkpoint import explained_disk
 
 Tell = Callable[[str], None]
 _NEEDED = 3_500_000_000  # bytes: three models of Kit's size, a checkpoint, parts and features

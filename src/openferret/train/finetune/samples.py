@@ -17,7 +17,7 @@ from openferret.data.storage.parquet import write_samples
 from openferret.phrases import with_determiner
 from openferret.regions import Box
 from openferret.train.finetune.views import View
-from openferret.train.locator_objective import ABSENT_KEY
+from openferret.train.objectives.locator import ABSENT_KEY
 
 _REFERRED = 3  # boxes of a class and view that are asked about
 _ABSENT = 2  # classes of a view that are asked about and not there

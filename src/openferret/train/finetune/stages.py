@@ -14,13 +14,13 @@ from pathlib import Path
 
 from openferret.loading import LoadedModel
 from openferret.train.finetune.start import memory_phrases
-from openferret.train.language_objective import LanguageObjective
-from openferret.train.locator_objective import MEMORY as LOCATOR_MEMORY
-from openferret.train.locator_objective import PRESENCE, LocatorObjective, Memory
-from openferret.train.namer_objective import MEMORY as NAMER_MEMORY
-from openferret.train.namer_objective import NamerObjective
-from openferret.train.objective import Objective
-from openferret.train.recipe import (
+from openferret.train.objectives.language import LanguageObjective
+from openferret.train.objectives.locator import MEMORY as LOCATOR_MEMORY
+from openferret.train.objectives.locator import PRESENCE, LocatorObjective, Memory
+from openferret.train.objectives.namer import MEMORY as NAMER_MEMORY
+from openferret.train.objectives.namer import NamerObjective
+from openferret.train.objectives.objective import Objective
+from openferret.train.recipes.recipe import (
     BatchRecipe,
     DataRecipe,
     Every,

@@ -15,7 +15,7 @@ from openferret.auto import FerretForConditionalGeneration
 from openferret.kit.assemble import adapter_path
 from openferret.loading import LoadedModel, load_model
 from openferret.phrases import with_determiner
-from openferret.train.checkpoint import explained_disk
+from openferret.train.weights.checkpoint import explained_disk
 
 NOUNS = "nouns.json"
 """Beside a model's weights: what each output of its namer stands for."""

@@ -19,7 +19,7 @@ from openferret.eval.scores import Benchmark
 from openferret.eval.tasks import load
 from openferret.loading import LoadedModel
 from openferret.predictor import Ferret, Scene
-from openferret.train.callbacks import Callback, RunStart
+from openferret.train.running.callbacks import Callback, RunStart
 
 _AT_ONCE = 16
 _NUMBERS = ("pictures", "objects", "seed", "each", "absent")

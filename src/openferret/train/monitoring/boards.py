@@ -13,8 +13,8 @@ import numpy as np
 from PIL import Image
 
 from openferret.errors import InputError
-from openferret.train.callbacks import Callback, RunStart, StepReport
 from openferret.train.monitoring.figures import step_figures
+from openferret.train.running.callbacks import Callback, RunStart, StepReport
 
 BOARDS = ("tensorboard", "trackio")
 _HINTS = {"tensorboard": "pip install 'openferret[train]'", "trackio": "pip install 'openferret[trackio]'"}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from openferret.train.callbacks import StepReport
+from openferret.train.running.callbacks import StepReport
 
 
 def step_figures(report: StepReport) -> dict[str, float]:

@@ -10,8 +10,8 @@ from pathlib import Path
 import torch
 
 from openferret.errors import InputError
-from openferret.train.batch import Batch
-from openferret.train.callbacks import Callback, RunStart, StepReport
+from openferret.train.batches.batch import Batch
+from openferret.train.running.callbacks import Callback, RunStart, StepReport
 
 _NAMED = 5  # samples in the message
 

@@ -16,12 +16,12 @@ from openferret.eval.tasks.ground_classes import Wanted, grounding_benchmark
 from openferret.loading import LoadedModel
 from openferret.predictor import Scene
 from openferret.regions import Box
-from openferret.train.bucketing import split_pictures
-from openferret.train.callbacks import Callback, RunStart
-from openferret.train.gathering import gather
+from openferret.train.batches.bucketing import split_pictures
+from openferret.train.batches.gathering import gather
 from openferret.train.monitoring.asking import ask
 from openferret.train.monitoring.panels import PanelPicture, draw_panel
-from openferret.train.recipe import TrainingRecipe
+from openferret.train.recipes.recipe import TrainingRecipe
+from openferret.train.running.callbacks import Callback, RunStart
 
 _PHRASES = 6  # of a picture: more make no panel that can be read
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from openferret.errors import InputError
-from openferret.train.callbacks import Callback, RunStart, StepReport
 from openferret.train.monitoring.figures import step_figures
+from openferret.train.running.callbacks import Callback, RunStart, StepReport
 
 NAME = "log.jsonl"
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
-from openferret.train.callbacks import Callback, RunStart, StepReport
+from openferret.train.running.callbacks import Callback, RunStart, StepReport
 
 _EVERY = 10.0  # seconds between lines
 _SMOOTH = 0.9

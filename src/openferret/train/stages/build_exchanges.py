@@ -11,6 +11,7 @@ from openferret import prompts
 from openferret.coordinates import normalize_box
 from openferret.data.marks import find_marks, grounded_phrases, plain_text, replace_marks
 from openferret.data.schema import Sample, Turn
+from openferret.generation.intents import sought_thing
 from openferret.phrases import last_noun_phrase
 from openferret.processing.processor import escape_text
 from openferret.train.stages.dialogues import Bounds, Exchange, grounded, tidy, to_bins
@@ -60,8 +61,20 @@ def exchanges_of(
         if all(boxes[index] is not None for index in named):
             shown = [box or (0.0, 0.0, 0.0, 0.0) for box in boxes]
             asked, regions = _question(question, shown, crop, points, generator, kinds)
-            found.append(Exchange(sample.task, asked, _answer(question, answer, shown, crop), regions))
+            said = _begun_as_kit(plain_text(question.text), _answer(question, answer, shown, crop), sample)
+            found.append(Exchange(sample.task, asked, said, regions))
     return found
+
+
+def _begun_as_kit(question: str, answer: str, sample: Sample) -> str:
+    """An answer to "Where is ...?" that begins as Kit's do, where its locator has a say (generation/evidence.py)."""
+    sought = sought_thing(question)
+    if sought is None or sought.kind != "where":
+        return answer
+    if sample.negative:
+        return prompts.ABSENT
+    place = answer.find(prompts.PHRASE_TOKEN)
+    return answer[place:] if place >= 0 else answer
 
 
 def _placed(sample: Sample, index: int, crop: Crop) -> Bounds | None:

@@ -9,10 +9,23 @@ from numpy.typing import NDArray
 
 from openferret import prompts
 from openferret.flickr30k import Caption
+from openferret.train.stages.classes import Classes, exhaustive
 from openferret.train.stages.pictures import Crop, Named, Record, mirror_words
 from openferret.train.stages.regions import KINDS, Kind, draw_region
 
 Bounds = tuple[float, float, float, float]
+
+EXISTS = (prompts.EXISTS, prompts.EXISTS_IN_IMAGE, "Is there {phrase}?")
+# What the first region does, and where it is, with respect to the second.
+DOING = ("What is {region} doing to {region}?", "What is {region} doing with {region}?")
+PLACED = ("Where is {region} in relation to {region}?", "Where is {region}, seen from {region}?")
+BOTH = (prompts.RELATE, "What is the relation between {region} and {region}?")
+PLACES = frozenset(
+    """
+    above across against along among around at behind below beneath beside between by in inside into near next on
+    onto outside over through under underneath upon
+    """.split()  # noqa: SIM905 (a list of thirty quoted words is harder to read)
+)
 
 
 @dataclass(frozen=True)
@@ -44,6 +57,7 @@ class Writer:
         others: records that absent phrases are drawn from.
         points: sampler points in a region.
         generator: source of randomness.
+        classes: of pictures on which everything of them is annotated; there, only these are called absent.
     """
 
     record: Record
@@ -51,6 +65,7 @@ class Writer:
     others: list[Record]
     points: int
     generator: np.random.Generator
+    classes: Classes | None = None
     shown: list[Shown] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -79,8 +94,15 @@ class Writer:
         choices = [one for one in self.shown if not single or len(one.boxes) == 1]
         return choices[self.generator.integers(0, len(choices))] if choices else None
 
+    @property
+    def counted(self) -> bool:
+        """Whether everything of the classes is annotated here, and nothing else is."""
+        return self.classes is not None and exhaustive(self.record)
+
     def absent(self) -> str | None:
-        """A phrase of another picture that nothing here is called."""
+        """A class that is not here, or a phrase of another picture that nothing here is called."""
+        if self.classes is not None and exhaustive(self.record):
+            return self.classes.absent(self.record, self.generator)
         for _ in range(8):
             other = self.others[self.generator.integers(0, len(self.others))]
             if other.named:
@@ -122,26 +144,41 @@ class Writer:
         """Phrase -> boxes, or not in the picture."""
         merged = self.generator.random() < 0.5
         template = prompts.GROUND_MERGED if merged else prompts.GROUND
-        if self.generator.random() < 0.5:
-            phrase = self.absent()
-            return (phrase and Exchange("ground", template.format(phrase=phrase), prompts.ABSENT)) or None
-        one = self.pick()
-        if one is None:
+        definite = self.counted and self.generator.random() < 0.5
+        phrase, boxes = self.sought()
+        if phrase is None:
             return None
-        boxes = (hull(one.boxes),) if merged else one.boxes
-        return Exchange("ground", template.format(phrase=one.text), grounded(one.text, boxes))
+        if definite:
+            phrase = "the " + phrase.split(" ", 1)[1]
+        question = template.format(phrase=phrase)
+        if not boxes:
+            return Exchange("ground", question, prompts.ABSENT)
+        return Exchange("ground", question, grounded(phrase, (hull(boxes),) if merged else boxes))
 
     def exists(self) -> Exchange | None:
         """Yes, with its boxes, or no."""
-        template = prompts.EXISTS if self.generator.random() < 0.5 else prompts.EXISTS_IN_IMAGE
-        if self.generator.random() < 0.5:
-            phrase = self.absent()
-            return (phrase and Exchange("exists", template.format(phrase=phrase), prompts.NO)) or None
-        one = self.pick()
-        if one is None:
+        template = EXISTS[self.generator.integers(0, len(EXISTS))]
+        phrase, boxes = self.sought()
+        if phrase is None:
             return None
-        answer = prompts.YES + grounded(one.text, one.boxes) + "."
-        return Exchange("exists", template.format(phrase=one.text), answer)
+        answer = prompts.YES + grounded(phrase, boxes) + "." if boxes else prompts.NO
+        return Exchange("exists", template.format(phrase=phrase), answer)
+
+    def sought(self) -> tuple[str | None, tuple[Bounds, ...]]:
+        """What is asked for and its boxes: half of the time something that is not there, and has none."""
+        if self.generator.random() < 0.5:
+            return self.absent(), ()
+        if not self.counted:
+            one = self.pick()
+            return (None, ()) if one is None else (one.text, one.boxes)
+        classes: dict[str, list[Bounds]] = {}
+        for one in self.shown:
+            if len(one.boxes) == 1:
+                classes.setdefault(one.text, []).append(one.boxes[0])
+        if not classes:
+            return None, ()
+        name = list(classes)[self.generator.integers(0, len(classes))]
+        return name, tuple(classes[name])
 
     def describe(self) -> Exchange | None:
         """A caption with boxes after its phrases, if the crop still shows them all."""
@@ -162,29 +199,65 @@ class Writer:
         return Exchange("describe", prompts.DESCRIBE, tidy(text))
 
     def relate(self) -> Exchange | None:
-        """Two linked phrases of a caption -> the words from the one to the other."""
-        pairs = [pair for caption in self.record.captions for pair in linked(caption)]
-        if not pairs:
+        """Two linked phrases of a caption -> how they are linked, asked for in several ways."""
+        links = [link for caption in self.record.captions for link in linked(caption)]
+        if not links:
             return None
-        first, words, second = pairs[self.generator.integers(0, len(pairs))]
-        placed = [self.crop.place(first), self.crop.place(second)]
+        link = links[self.generator.integers(0, len(links))]
+        placed = [self.crop.place(link.first), self.crop.place(link.second)]
         if any(left <= 0.5 for _, left in placed):
             return None
         texts, points = zip(*(self.draw(box) for box, _ in placed), strict=True)
-        before, _, after = prompts.RELATE.partition("{region}")
-        question = before + texts[0] + after.replace("{region}", texts[1])
-        return Exchange("relate", question, self.words(words), points)
+        template, answer = self.relation(link)
+        before, between, after = template.split("{region}")
+        question = before + texts[0] + between + texts[1] + after
+        return Exchange("relate", question, self.words(answer), points)
+
+    def relation(self, link: Link) -> tuple[str, str]:
+        """A question about a link and its answer: both phrases, or what the first does or where it is."""
+        forms = DOING if link.doing else PLACED if link.placed else ()
+        if not forms or self.generator.random() < 0.4:
+            return BOTH[self.generator.integers(0, len(BOTH))], f"{link.subject} {link.words} {link.object}"
+        return forms[self.generator.integers(0, len(forms))], f"{link.words} {link.object}"
 
 
-def linked(caption: Caption) -> list[tuple[Bounds, str, Bounds]]:
+@dataclass(frozen=True)
+class Link:
+    """Two things of a caption and the words between: "a man", "riding", "a bike".
+
+    Attributes:
+        first: where the subject is.
+        second: where the object is.
+    """
+
+    subject: str
+    words: str
+    object: str
+    first: Bounds
+    second: Bounds
+
+    @property
+    def doing(self) -> bool:
+        """Whether the words tell of an action."""
+        return self.words.split()[0].endswith("ing")
+
+    @property
+    def placed(self) -> bool:
+        """Whether the words tell of a place."""
+        return self.words.split()[0] in PLACES
+
+
+def linked(caption: Caption) -> list[Link]:
     """Neighbouring phrases of one box each with one to five words between: "a man riding a bike"."""
     found = []
     for first, second in zip(caption.phrases, caption.phrases[1:], strict=False):
         between = caption.text[first.span[1] : second.span[0]].split()
         plain = all(word.isalpha() for word in between) and 1 <= len(between) <= 5
         if plain and len(first.boxes) == 1 and len(second.boxes) == 1 and first.entity != second.entity:
-            words = f"{first.text} {' '.join(between)} {second.text}".lower()
-            found.append((first.boxes[0], words, second.boxes[0]))
+            words = " ".join(between).lower()
+            found.append(
+                Link(first.text.lower(), words, second.text.lower(), first.boxes[0], second.boxes[0])
+            )
     return found
 
 
@@ -220,14 +293,23 @@ def tidy(text: str) -> str:
 
 
 MIXTURE = (
-    ("refer",) * 6 + ("choose",) * 2 + ("ground",) * 2 + ("exists",) * 2 + ("describe",) * 2 + ("relate",)
+    ("refer",) * 5 + ("choose",) * 2 + ("ground",) * 2 + ("exists",) * 2 + ("describe",) * 2 + ("relate",) * 2
 )
+# Pictures without captions are neither described nor related; their classes are asked for instead.
+COUNTED_MIXTURE = ("refer",) * 5 + ("choose",) * 2 + ("ground",) * 4 + ("exists",) * 4
 
 
 def write_exchanges(
-    record: Record, crop: Crop, others: list[Record], points: int, generator: np.random.Generator
+    record: Record,
+    crop: Crop,
+    others: list[Record],
+    points: int,
+    generator: np.random.Generator,
+    classes: Classes | None = None,
 ) -> list[Exchange]:
-    """The mixture of tasks for one crop of one picture."""
-    writer = Writer(record, crop, others, points, generator)
-    written = [getattr(writer, task)() for task in MIXTURE]
+    """The mixture of tasks for one crop of one picture; nothing for one on which nothing is named."""
+    if not record.named:
+        return []
+    writer = Writer(record, crop, others, points, generator, classes)
+    written = [getattr(writer, task)() for task in (COUNTED_MIXTURE if writer.counted else MIXTURE)]
     return [one for one in written if one is not None]

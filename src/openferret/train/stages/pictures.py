@@ -8,6 +8,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from openferret.eval.leaks import picture_id
 from openferret.flickr30k import Caption, EntitiesPicture, NormalizedBox
 from openferret.images import load_image
 from openferret.nouns import head_noun
@@ -40,13 +42,23 @@ class Named:
 
 @dataclass(frozen=True)
 class Record:
-    """A picture's row in the pixel store, all that is named on it (as often as said), and its captions."""
+    """What is known of one picture.
+
+    Attributes:
+        row: in the pixel store.
+        named: all that is named on it, as often as said.
+        heads: nouns of what is on it, with a box or without.
+        people: whether there are any.
+        captions: with their boxes.
+        name: of the picture, as `openferret.data.building.leaks.identities` writes it: "coco:42", "flickr30k:36979".
+    """
 
     row: int
     named: tuple[Named, ...]
     heads: frozenset[str]
     people: bool
     captions: tuple[Caption, ...] = ()
+    name: str = ""
 
     def names(self, alone: bool = True) -> dict[NormalizedBox, dict[str, float]]:
         """What each box is called: head nouns and their share of its phrases.
@@ -79,7 +91,9 @@ def flickr_record(row: int, picture: EntitiesPicture) -> Record:
             people = people or phrase.kind == "people"
             if phrase.boxes and head:
                 named.append(Named(phrase.text, head, phrase.boxes, phrase.kind == "people"))
-    return Record(row, tuple(named), frozenset(heads), people, picture.captions)
+    return Record(
+        row, tuple(named), frozenset(heads), people, picture.captions, f"flickr30k:{picture_id(picture.name)}"
+    )
 
 
 def held_out(picture_id: int) -> bool:
@@ -96,9 +110,11 @@ def coco_records(annotations: Path, first_row: int, training: bool = True) -> tu
     content = json.loads(annotations.read_text(encoding="utf-8"))
     names = {category["id"]: category["name"] for category in content["categories"]}
     boxes: dict[int, dict[str, list[NormalizedBox]]] = {}
+    crowds: dict[int, set[str]] = {}  # have no box of their own, but are not absent
     sizes = {picture["id"]: (picture["width"], picture["height"]) for picture in content["images"]}
     for item in content["annotations"]:
         if item["iscrowd"]:
+            crowds.setdefault(item["image_id"], set()).add(names[item["category_id"]])
             continue
         width, height = sizes[item["image_id"]]
         x, y, w, h = item["bbox"]
@@ -118,8 +134,12 @@ def coco_records(annotations: Path, first_row: int, training: bool = True) -> tu
                 named += [
                     Named(f"{article} {name}", head_noun(name), (box,), name == "person") for box in found
                 ]
-        heads = frozenset(one.head for one in named)
-        records.append(Record(first_row + len(files), tuple(named), heads, "person" in boxes[picture["id"]]))
+        classes = boxes[picture["id"]].keys() | crowds.get(picture["id"], set())
+        heads = frozenset(head_noun(name) for name in classes)
+        row = first_row + len(files)
+        records.append(
+            Record(row, tuple(named), heads, "person" in classes, name=f"coco:{int(picture['id'])}")
+        )
         files.append(picture["file_name"])
     return records, files
 
@@ -187,8 +207,15 @@ def mirror_words(text: str) -> str:
     return SIDE_WORDS.sub(lambda match: SIDES[match.group()], text)
 
 
+class PixelStore(Protocol):
+    """Squashed pictures by row, uint8 [224, 224, 3] each: an array, or several behind each other."""
+
+    def __getitem__(self, row: int, /) -> NDArray[np.uint8]:
+        """A picture."""
+
+
 def crop_pixels(
-    store: NDArray[np.uint8],
+    store: PixelStore,
     rows: Sequence[int],
     crops: Sequence[Crop],
     side: int,

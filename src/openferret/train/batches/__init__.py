@@ -1,0 +1,1 @@
+"""From a built data set to batches: gathered by picture, planned, worded, collated, streamed."""

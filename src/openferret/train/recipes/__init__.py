@@ -1,0 +1,1 @@
+"""Recipes: typed and checked nouns, the reader of their YAML, and those that ship."""

@@ -1,0 +1,1 @@
+"""The loop and what is around it: setting up, schedule, memory, failures."""
