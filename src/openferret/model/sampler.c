@@ -1,11 +1,12 @@
-/* What PyTorch does the sampler's work with too slowly: pooling.py's `_pool` without its pairs, and few rows of bf16
- * times a matrix that is read once.
+/* What PyTorch does the sampler's work with too slowly: pooling.py's `_pool` without its pairs, and few rows times a
+ * matrix that is read once.
  */
 #include <math.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdint.h>
 
-enum { WIDTH = 16, MOST_CHANNELS = 8192, MOST_THREADS = 64, MOST_ROWS = 4, OUTPUTS = 4 };
+enum { WIDTH = 16, MOST_CHANNELS = 8192, MOST_THREADS = 64, MOST_ROWS = 4, OUTPUTS = 4, PARTS = 4 };
 
 typedef float vec __attribute__((vector_size(64), aligned(4), may_alias));
 typedef int32_t ivec __attribute__((vector_size(64), aligned(4), may_alias));
@@ -24,11 +25,12 @@ typedef struct {
 } Pooling;
 
 typedef struct {
-    const float *rows;      /* [count][inputs] */
-    const uint16_t *matrix; /* [outputs][inputs], bfloat16 */
-    float *products;        /* [count][outputs] */
-    int64_t count, inputs;  /* MOST_ROWS at most; a multiple of WIDTH */
-    int64_t outputs;        /* a multiple of OUTPUTS */
+    const float *rows;     /* [count][inputs] */
+    const void *matrix;    /* [outputs][inputs] */
+    float *products;       /* [count][outputs] */
+    int64_t count, inputs; /* MOST_ROWS at most; a multiple of WIDTH */
+    int64_t outputs;       /* a multiple of OUTPUTS */
+    int halved;            /* the matrix is bfloat16 rather than float */
 } Product;
 
 typedef void (*Work)(const void *job, int64_t first, int64_t last);
@@ -36,8 +38,12 @@ typedef void (*Work)(const void *job, int64_t first, int64_t last);
 typedef struct {
     Work work;
     const void *job;
-    int64_t first, last;
-} Part;
+    int64_t pieces, parts;
+    atomic_llong next; /* the first part that nobody has begun */
+} Shared;
+
+/* OpenMP's GOMP_parallel: calls a function with its argument on each of so many threads, and waits for them. */
+typedef void (*OnThreads)(void (*function)(void *), void *argument, unsigned threads, unsigned flags);
 
 static inline vec load(const float *at) { return *(const vec *)at; }
 
@@ -94,13 +100,16 @@ static void pool(const void *given, int64_t first, int64_t last) {
     }
 }
 
-static inline void multiply_rows(const Product *job, int64_t first, int64_t last, const int count) {
+static inline vec weights_at(const Product *job, int64_t place, const int halved) {
+    return halved ? widen((const uint16_t *)job->matrix + place) : load((const float *)job->matrix + place);
+}
+
+static inline void multiply_rows(const Product *job, int64_t first, int64_t last, const int count, const int halved) {
     for (int64_t output = first * OUTPUTS; output < last * OUTPUTS; output += OUTPUTS) {
-        const uint16_t *matrix = job->matrix + output * job->inputs;
         vec sums[MOST_ROWS][OUTPUTS] = {0};
         for (int64_t i = 0; i < job->inputs; i += WIDTH)
             for (int o = 0; o < OUTPUTS; o++) {
-                vec weights = widen(matrix + o * job->inputs + i);
+                vec weights = weights_at(job, (output + o) * job->inputs + i, halved);
                 for (int row = 0; row < count; row++)
                     sums[row][o] += weights * load(job->rows + row * job->inputs + i);
             }
@@ -110,39 +119,54 @@ static inline void multiply_rows(const Product *job, int64_t first, int64_t last
     }
 }
 
-/* The number of rows is a constant in each branch, so that the sums stay in registers. */
-static void multiply(const void *given, int64_t first, int64_t last) {
-    const Product *job = given;
-    if (job->count == 1) multiply_rows(job, first, last, 1);
-    if (job->count == 2) multiply_rows(job, first, last, 2);
-    if (job->count == 3) multiply_rows(job, first, last, 3);
-    if (job->count == 4) multiply_rows(job, first, last, 4);
+/* The number of rows and the type are constants in each branch, so that the sums stay in registers. */
+static inline void multiply_as(const Product *job, int64_t first, int64_t last, const int halved) {
+    if (job->count == 1) multiply_rows(job, first, last, 1, halved);
+    if (job->count == 2) multiply_rows(job, first, last, 2, halved);
+    if (job->count == 3) multiply_rows(job, first, last, 3, halved);
+    if (job->count == 4) multiply_rows(job, first, last, 4, halved);
 }
 
-static void *run_part(void *given) {
-    const Part *part = given;
-    part->work(part->job, part->first, part->last);
+static void multiply(const void *given, int64_t first, int64_t last) {
+    const Product *job = given;
+    if (job->halved)
+        multiply_as(job, first, last, 1);
+    else
+        multiply_as(job, first, last, 0);
+}
+
+static void run(void *given) {
+    Shared *shared = given;
+    int64_t part;
+    while ((part = atomic_fetch_add(&shared->next, 1)) < shared->parts)
+        shared->work(shared->job, shared->pieces * part / shared->parts, shared->pieces * (part + 1) / shared->parts);
+}
+
+static void *run_thread(void *given) {
+    run(given);
     return 0;
 }
 
-/* Shares pieces among threads; one that cannot be started leaves its share to the caller. */
-static void share(Work work, const void *job, int64_t pieces, int threads) {
-    Part parts[MOST_THREADS];
-    pthread_t started[MOST_THREADS];
-    int running[MOST_THREADS] = {0};
-    if (threads > MOST_THREADS) threads = MOST_THREADS;
-    for (int t = 0; t < threads; t++) {
-        parts[t] = (Part){work, job, pieces * t / threads, pieces * (t + 1) / threads};
-        if (t) running[t] = !pthread_create(&started[t], 0, run_part, &parts[t]);
+/* Shares pieces among threads: PyTorch's own where they are given, for those spin for a while after their last work, and
+ * others would wait for the core. A thread that cannot be started leaves its share to the rest. */
+static void share(Work work, const void *job, int64_t pieces, int threads, OnThreads on_threads) {
+    Shared shared = {work, job, pieces, threads > 1 ? threads * PARTS : 1, 0};
+    if (threads > 1 && on_threads) {
+        on_threads(run, &shared, threads, 0);
+        return;
     }
-    for (int t = 0; t < threads; t++)
-        if (!running[t]) run_part(&parts[t]);
-    for (int t = 0; t < threads; t++)
-        if (running[t]) pthread_join(started[t], 0);
+    pthread_t started[MOST_THREADS];
+    int number = 0;
+    while (number < threads - 1 && number < MOST_THREADS && !pthread_create(&started[number], 0, run_thread, &shared))
+        number++;
+    run(&shared);
+    while (number) pthread_join(started[--number], 0);
 }
 
-void openferret_pool(const Pooling *job, int64_t anchors, int threads) { share(pool, job, anchors, threads); }
+void openferret_pool(const Pooling *job, int64_t anchors, int threads, OnThreads on_threads) {
+    share(pool, job, anchors, threads, on_threads);
+}
 
-void openferret_multiply(const Product *job, int threads) {
-    share(multiply, job, job->outputs / OUTPUTS, threads);
+void openferret_multiply(const Product *job, int threads, OnThreads on_threads) {
+    share(multiply, job, job->outputs / OUTPUTS, threads, on_threads);
 }

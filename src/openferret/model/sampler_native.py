@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import logging
 from functools import cache
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -37,6 +38,7 @@ class _Product(ctypes.Structure):
     _fields_ = (
         *((name, ctypes.c_void_p) for name in ("rows", "matrix", "products")),
         *((name, ctypes.c_int64) for name in ("count", "inputs", "outputs")),
+        ("halved", ctypes.c_int),
     )
 
 
@@ -81,18 +83,19 @@ def pool_pairs(
         mean=pool == "mean",
     )
     threads = _threads(neighbors.numel() * neighbor_part.shape[1])
-    _opened().openferret_pool(ctypes.byref(job), len(anchor_part), threads)
+    _opened().openferret_pool(ctypes.byref(job), len(anchor_part), threads, _torch_threads())
     return pooled
 
 
 def takes_rows(rows: Tensor, matrix: Tensor) -> bool:
-    """Whether `multiply` can do it: a few rows [R, I] and a matrix [O, I] of bf16, no gradient wanted."""
+    """Whether `multiply` can do it: a few rows [R, I] and a matrix [O, I], both fp32 or bf16, no gradient wanted."""
     return (
         not torch.compiler.is_compiling()
         and not torch.is_grad_enabled()
         and not torch.is_autocast_enabled("cpu")
-        and _is_plain(rows, torch.bfloat16)
-        and _is_plain(matrix, torch.bfloat16)
+        and matrix.dtype in (torch.float32, torch.bfloat16)
+        and _is_plain(matrix, matrix.dtype)
+        and _is_plain(rows, matrix.dtype)
         and matrix.is_contiguous()
         and rows.dim() == 2
         and 1 <= len(rows) <= _MOST_ROWS
@@ -106,7 +109,7 @@ def takes_rows(rows: Tensor, matrix: Tensor) -> bool:
 def multiply(rows: Tensor, matrix: Tensor) -> Tensor:
     """`rows @ matrix.T`, of what `takes_rows` takes; summed and returned in fp32.
 
-    PyTorch rearranges the matrix before it multiplies, which takes longer than to read it once.
+    PyTorch rearranges a matrix of bf16 before it multiplies, which takes longer than to read it once.
     """
     wide = rows.float().contiguous()
     products = torch.empty(len(rows), len(matrix))
@@ -115,8 +118,9 @@ def multiply(rows: Tensor, matrix: Tensor) -> Tensor:
         count=len(rows),
         inputs=matrix.shape[1],
         outputs=matrix.shape[0],
+        halved=matrix.dtype == torch.bfloat16,
     )
-    _opened().openferret_multiply(ctypes.byref(job), _threads(matrix.numel()))
+    _opened().openferret_multiply(ctypes.byref(job), _threads(matrix.numel()), _torch_threads())
     return products
 
 
@@ -134,6 +138,17 @@ def _threads(numbers: int) -> int:
     return max(1, min(torch.get_num_threads(), numbers // _FEWEST_A_THREAD))
 
 
+@cache
+def _torch_threads() -> ctypes.c_void_p | None:
+    """How work is given to the threads of PyTorch's own OpenMP; None where it brings none along."""
+    for path in sorted((Path(torch.__file__).parent / "lib").glob("libgomp*.so*")):
+        try:
+            return ctypes.cast(ctypes.CDLL(str(path)).GOMP_parallel, ctypes.c_void_p)
+        except (OSError, AttributeError):
+            continue
+    return None
+
+
 def _opened() -> ctypes.CDLL:
     library = _library()
     assert library is not None  # else `takes_...` has said no
@@ -147,7 +162,12 @@ def _library() -> ctypes.CDLL | None:
     except NoLibraryError as problem:
         logging.getLogger(__name__).info("the sampler runs in PyTorch alone: %s", problem)
         return None
-    library.openferret_pool.argtypes = [ctypes.POINTER(_Pooling), ctypes.c_int64, ctypes.c_int]
-    library.openferret_multiply.argtypes = [ctypes.POINTER(_Product), ctypes.c_int]
+    library.openferret_pool.argtypes = [
+        ctypes.POINTER(_Pooling),
+        ctypes.c_int64,
+        ctypes.c_int,
+        ctypes.c_void_p,
+    ]
+    library.openferret_multiply.argtypes = [ctypes.POINTER(_Product), ctypes.c_int, ctypes.c_void_p]
     library.openferret_pool.restype = library.openferret_multiply.restype = None
     return library
