@@ -86,6 +86,12 @@ def kit(
     trunk_minutes: Annotated[float, typer.Option(help="Of the vision side's training.")] = 120,
     language_minutes: Annotated[float, typer.Option(help="Of the language model's.")] = 90,
     start: Annotated[Path | None, typer.Option(help="An adapter.safetensors to go on from.")] = None,
+    build: Annotated[
+        Path | None,
+        typer.Option(
+            help="A data set of `openferret data build`, whose dialogues the language model learns too."
+        ),
+    ] = None,
 ) -> None:
     """Train Kit from SmolLM2, EfficientNet-Lite2 and Flickr30k Entities (and COCO, if it is there) on a CPU.
 
@@ -93,6 +99,6 @@ def kit(
     """
     from openferret.train.kit import kit_stages, run_stages
 
-    stages = kit_stages(data, out, trunk_minutes, language_minutes, start)
+    stages = kit_stages(data, out, trunk_minutes, language_minutes, start, build)
     run_stages(stages, out, lambda text: typer.echo(text, err=True))
     typer.echo(out / "adapter.safetensors")

@@ -41,7 +41,12 @@ class Stage:
 
 
 def kit_stages(
-    data: Path, out: Path, trunk_minutes: float, language_minutes: float, start: Path | None = None
+    data: Path,
+    out: Path,
+    trunk_minutes: float,
+    language_minutes: float,
+    start: Path | None = None,
+    build: Path | None = None,
 ) -> tuple[Stage, ...]:
     """The stages in order.
 
@@ -51,9 +56,11 @@ def kit_stages(
         trunk_minutes: of stage T.
         language_minutes: of stage L.
         start: an adapter to go on from; None trains from the published weights.
+        build: a data set that `openferret data build` has made, whose dialogues stage L mixes in.
 
     Raises:
-        InputError: the data are not there, or the minutes are not positive.
+        InputError: the data are not there, the minutes are not positive, or the build is none or holds pictures
+            that Kit is measured on.
 
     Example:
         >>> from openferret.train.kit import kit_stages
@@ -69,6 +76,14 @@ def kit_stages(
         raise InputError("the minutes of a stage must be more than 0")
     if start is not None and not start.is_file():
         raise InputError(f"{start} is not a file; give the adapter.safetensors to go on from")
+    mixed: tuple[str, ...] = ()
+    if build is not None:
+        # Here, for a wrong build should not be found out after hours of stage T.
+        from openferret.data.loading.dataset import Dataset
+        from openferret.train.stages.build_leaks import allowed_pictures
+
+        allowed_pictures(Dataset.open(build), data)
+        mixed = ("--build", str(build))
     trunk, language, adapter = out / "trunk", out / "language", out / "adapter.safetensors"
     given = ("--data", str(data))
     begin = ("--start", str(start)) if start is not None else ()
@@ -84,7 +99,12 @@ def kit_stages(
         Stage(
             "language",
             f"{train}.run_language",
-            (*given, *begin, "--trunk", state, "--out", str(language), "--minutes", str(language_minutes)),
+            (
+                *given,
+                *begin,
+                *mixed,
+                *("--trunk", state, "--out", str(language), "--minutes", str(language_minutes)),
+            ),
         ),
         # Stage L moved the sampler, which the namer reads too.
         Stage(

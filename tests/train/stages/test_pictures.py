@@ -48,3 +48,19 @@ def test_mini_val_is_never_in_training_records(tmp_path):
     assert all(held_out(int(name.split(".")[0])) for name in kept_back)
     assert [record.row for record in records] == list(range(100, 100 + len(files)))
     assert records[0].named[0].text == "an apple"
+
+
+def test_records_know_which_picture_they_are_of_and_crowds_are_there(tmp_path):
+    numbers = [k for k in range(1, 40) if not held_out(k)]
+    pictures = [{"id": k, "width": 10, "height": 10, "file_name": f"{k:012}.jpg"} for k in numbers]
+    items = [{"image_id": k, "category_id": 1, "iscrowd": 0, "bbox": [1, 1, 5, 5]} for k in numbers]
+    items.append({"image_id": numbers[0], "category_id": 2, "iscrowd": 1, "bbox": [1, 1, 5, 5]})
+    names = [{"id": 1, "name": "dining table"}, {"id": 2, "name": "person"}]
+    path = tmp_path / "instances.json"
+    path.write_text(json.dumps({"images": pictures, "annotations": items, "categories": names}))
+    records, _ = coco_records(path, 0)
+    assert [record.name for record in records] == [f"coco:{k}" for k in numbers]
+    assert records[0].heads == {"table", "person"}
+    assert records[0].people
+    assert records[1].heads == {"table"}
+    assert not records[1].people

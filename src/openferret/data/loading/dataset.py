@@ -13,7 +13,7 @@ from PIL import Image
 from openferret.data.building.manifest import read_manifest
 from openferret.data.schema import PictureReference, Sample
 from openferret.data.sources.reading import inside
-from openferret.data.storage.parquet import read_samples
+from openferret.data.storage.parquet import read_picture_references, read_samples
 from openferret.data.storage.pictures import PictureShards
 from openferret.errors import InputError
 from openferret.images import load_image
@@ -53,6 +53,19 @@ class Dataset:
         """
         for shard in self.shards:
             yield from read_samples(shard)
+
+    def pictures(self) -> Iterator[PictureReference]:
+        """Every picture of the samples once, by its first sample; the samples themselves are not read.
+
+        Raises:
+            InputError: a file is missing or damaged.
+        """
+        seen: set[str] = set()
+        for shard in self.shards:
+            for picture in read_picture_references(shard):
+                if picture.file not in seen:
+                    seen.add(picture.file)
+                    yield picture
 
     def picture_path(self, picture: PictureReference) -> Path:
         """Where a picture lies that is kept by path: the folder of its source is in the manifest.

@@ -121,6 +121,31 @@ def read_samples(path: Path) -> Iterator[Sample]:
         InputError: a missing or damaged file, one of other columns or another version, a row that is no sample; the
             file and the sample are named.
     """
+    for file, batch in _batches(path, sample_schema().names):
+        try:
+            yield from batch_to_samples(batch)
+        except InputError as error:
+            raise InputError(f"{file}: {error}") from None
+
+
+def read_picture_references(path: Path) -> Iterator[PictureReference]:
+    """The pictures of the samples of a file, or of all files of a folder; no other column is read.
+
+    Returns:
+        Each picture at least once, and again for each batch of rows that it comes in.
+
+    Raises:
+        InputError: as of `read_samples`.
+    """
+    for file, batch in _batches(path, ["picture"]):
+        found = {row["file"]: row for row in batch.column(0).to_pylist() if row is not None}
+        try:
+            yield from (PictureReference(**row) for row in found.values())
+        except (InputError, TypeError) as error:
+            raise InputError(f"{file}: {error}") from None
+
+
+def _batches(path: Path, columns: Sequence[str]) -> Iterator[tuple[Path, pa.RecordBatch]]:
     pa = _arrow()
     import pyarrow.parquet as pq
 
@@ -131,8 +156,8 @@ def read_samples(path: Path) -> Iterator[Sample]:
         try:
             with pq.ParquetFile(file) as opened:
                 _check_columns(opened.schema_arrow, file)
-                for batch in opened.iter_batches(ROWS, columns=sample_schema().names):
-                    yield from batch_to_samples(batch)
+                for batch in opened.iter_batches(ROWS, columns=list(columns)):
+                    yield file, batch
         except InputError as error:
             raise error if str(file) in str(error) else InputError(f"{file}: {error}") from None
         except (OSError, pa.ArrowException, UnicodeDecodeError) as error:

@@ -15,13 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openferret.data.building.leaks import identities
+from openferret.data.files.atomic import whole_file
 from openferret.data.loading.dataset import Dataset
 from openferret.data.schema import PictureReference
 from openferret.train.batches.gathering import Gathered, gather
 from openferret.train.stages.build_exchanges import exchanges_of
 from openferret.train.stages.build_leaks import allowed_pictures
 from openferret.train.stages.dialogues import Exchange
-from openferret.train.stages.pictures import STORED_SIDE, WHOLE, Crop, PixelStore, Record
+from openferret.train.stages.pictures import STORED_SIDE, Crop, PixelStore, Record
 
 SHARE = 0.5  # of a picture's questions that are the build's, where it has both
 _ALONE = 12  # questions on a picture that only the build has
@@ -53,6 +54,19 @@ class BuildMixing:
         """Of the build's samples and of how they are mixed."""
         return f"{self.gathered.digest}:{self.share}"
 
+    def summary(self, records: Sequence[Record]) -> str:
+        """For people: how many pictures and dialogues there are."""
+        own = {record.row for record in records}
+        both = sum(row in own for row in self.pictures)
+        samples = sum(
+            int(self.gathered.first[number + 1] - self.gathered.first[number])
+            for number in self.pictures.values()
+        )
+        return (
+            f"the build has {samples} dialogues about {both} of {len(own)} pictures and {len(self.alone)} others; "
+            f"{self.kept_back} of its pictures are dev and not used"
+        )
+
     def mix(
         self, record: Record, crop: Crop, own: Sequence[Exchange], points: int, generator: np.random.Generator
     ) -> list[Exchange]:
@@ -75,19 +89,36 @@ class BuildMixing:
     def _drawn(
         self, picture: int, crop: Crop, wanted: int, points: int, generator: np.random.Generator
     ) -> list[Exchange]:
-        first = np.arange(self.gathered.first[picture], self.gathered.first[picture + 1])
-        numbers = first[self.gathered.sizes[first] <= _LONGEST]
-        found: list[Exchange] = []
-        for number in generator.permutation(numbers).tolist():
-            if len(found) >= wanted:
-                break
-            (sample,) = self.gathered.samples([number])
-            found += exchanges_of(sample, crop, points, generator)
+        numbers = np.arange(self.gathered.first[picture], self.gathered.first[picture + 1])
+        numbers = generator.permutation(numbers[self.gathered.sizes[numbers] <= _LONGEST])[:wanted]
+        found = [
+            exchange
+            for sample in self.gathered.samples(numbers)
+            for exchange in exchanges_of(sample, crop, points, generator)
+        ]
         return found[:wanted]
 
 
+class _Joined:
+    """Two stores, the rows of the second after those of the first."""
+
+    def __init__(self, first: NDArray[np.uint8], second: NDArray[np.uint8]) -> None:
+        self._first, self._second = first, second
+
+    def __getitem__(self, row: int) -> NDArray[np.uint8]:
+        found: NDArray[np.uint8] = (
+            self._first[row] if row < len(self._first) else self._second[row - len(self._first)]
+        )
+        return found
+
+
 def mix_build(
-    build: Path, data: Path, out: Path, store: NDArray[np.uint8], records: Sequence[Record], share: float = SHARE
+    build: Path,
+    data: Path,
+    out: Path,
+    store: NDArray[np.uint8],
+    records: Sequence[Record],
+    share: float = SHARE,
 ) -> BuildMixing:
     """Opens a build for stage L: no picture that Kit is measured on or chosen by, the others by row.
 
@@ -115,7 +146,7 @@ def mix_build(
             others.append(picture)
         else:
             pictures.setdefault(row, numbers[picture.file])
-    others = [one for one in others if one.known_size and not _in_store(one, store, records)]
+    others = [one for one in others if one.known_size]
     own = _squashed(out / f"build-{gathered.digest[:16]}.npy", dataset, others)
     alone = []
     for place, picture in enumerate(others):
@@ -124,3 +155,29 @@ def mix_build(
         alone.append(Record(row, (), frozenset(), False, name=identities(picture)[0]))
     joined = store if not others else _Joined(store, own)
     return BuildMixing(gathered, pictures, joined, tuple(alone), allowed.kept_back, share)
+
+
+def _numbers(gathered: Gathered) -> dict[str, int]:
+    """Number of each picture by its file."""
+    found = {}
+    for number, first in enumerate(gathered.first[:-1]):
+        picture = gathered.samples([int(first)])[0].picture
+        if picture is not None:
+            found[picture.file] = number
+    return found
+
+
+def _squashed(target: Path, dataset: Dataset, pictures: Sequence[PictureReference]) -> NDArray[np.uint8]:
+    """Pictures as Kit's store has its own, uint8 [n, 224, 224, 3]; made once."""
+    if not target.exists() and pictures:
+        with whole_file(target) as partial:
+            shape = (len(pictures), STORED_SIDE, STORED_SIDE, 3)
+            store = np.lib.format.open_memmap(partial, "w+", np.uint8, shape)
+            for place, picture in enumerate(pictures):
+                image = dataset.load_picture(picture)
+                store[place] = np.asarray(image.resize((STORED_SIDE, STORED_SIDE)))
+            store.flush()
+    opened: NDArray[np.uint8] = (
+        np.load(target, mmap_mode="r") if pictures else np.empty((0, STORED_SIDE, STORED_SIDE, 3), np.uint8)
+    )
+    return opened

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from openferret.nouns import head_noun
 from openferret.train.stages.pictures import Record
 
-_ROUNDS = 60  # of fitting; a class that is on nearly every picture cannot be balanced
+_ROUNDS = 60  # of fitting
+_MOST = 0.5  # of all weight: a class that is on most pictures cannot be balanced, and shall not displace all others
 
 
 def exhaustive(record: Record) -> bool:
@@ -77,4 +78,7 @@ def balanced_classes(records: Sequence[Record]) -> Classes | None:
         # A class that is on every picture is never absent, whatever its weight.
         weights = np.where(in_vain > 0, weights * asked / np.maximum(in_vain, 1e-12), weights)
         weights /= weights.sum()
+        common = weights > _MOST
+        if common.any() and not common.all():
+            weights = np.where(common, _MOST, weights * ((1 - _MOST) / weights[~common].sum()))
     return Classes(tuple(names), tuple(heads), weights)

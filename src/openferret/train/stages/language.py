@@ -212,12 +212,13 @@ def language_loss(
     drawn = [
         (row, points) for row, written in enumerate(exchanges) for one in written for points in one.regions
     ]
-    geometry = region_geometry(np.stack([points for _, points in drawn]), KIT_SAMPLER)
-    regions = read_regions(model, maps, geometry, torch.tensor([row for row, _ in drawn]))
     new_rows = model.new_rows()
     embeddings = model.embed(ids, new_rows)
     embeddings = embeddings.masked_scatter((ids == tokens.image)[..., None], picture_tokens)
-    embeddings = embeddings.masked_scatter((ids == tokens.region)[..., None], regions)
+    if drawn:  # a build may ask of words alone
+        geometry = region_geometry(np.stack([points for _, points in drawn]), KIT_SAMPLER)
+        regions = read_regions(model, maps, geometry, torch.tensor([row for row, _ in drawn]))
+        embeddings = embeddings.masked_scatter((ids == tokens.region)[..., None], regions)
     with torch.autocast("cpu", torch.bfloat16):
         hidden = model.language_model.base_model.model.model(
             inputs_embeds=embeddings,

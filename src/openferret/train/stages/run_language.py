@@ -1,8 +1,9 @@
 """Runs stage L: the language model learns to read the trunk.
 
-    python -m openferret.train.stages.run_language --data DIR --trunk STATE --out DIR --minutes 40
+    python -m openferret.train.stages.run_language --data DIR --trunk STATE --out DIR --minutes 40 [--build DIR]
 
-`--trunk` is stage T's `state.pt`. Saved every five minutes; started again with the same `--out`, it goes on.
+`--trunk` is stage T's `state.pt`; `--build` a data set that `openferret data build` has made, whose dialogues are mixed
+with those written from the annotations. Saved every five minutes; started again with the same `--out`, it goes on.
 """
 
 from __future__ import annotations
@@ -15,16 +16,18 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
 
 from openferret import prompts
+from openferret.errors import InputError
 from openferret.kit.conversion import language_model
 from openferret.nouns import head_noun
 from openferret.processing.geometry import region_geometry
-from openferret.train.stages.dialogues import to_bins, write_exchanges
+from openferret.train.stages.build_mixing import SHARE, BuildMixing, mix_build
+from openferret.train.stages.classes import Classes, balanced_classes
+from openferret.train.stages.dialogues import Exchange, to_bins, write_exchanges
 from openferret.train.stages.export import language_tensors
 from openferret.train.stages.language import (
     ANSWER_END,
@@ -36,7 +39,7 @@ from openferret.train.stages.language import (
     language_loss,
     read_regions,
 )
-from openferret.train.stages.pictures import WHOLE, Record, crop_pixels, random_crop
+from openferret.train.stages.pictures import WHOLE, Crop, PixelStore, Record, crop_pixels, random_crop
 from openferret.train.stages.regions import KINDS, draw_region
 from openferret.train.stages.run_trunk import load_records
 from openferret.train.stages.trunk import KIT_SAMPLER, TrunkModel
@@ -94,7 +97,7 @@ def answer_batch(
 def evaluate(
     model: LanguageModel,
     tokens: Tokens,
-    store: NDArray[np.uint8],
+    store: PixelStore,
     records: list[Record],
     side: int,
     count: int,
@@ -140,6 +143,23 @@ def evaluate(
     }
 
 
+def ask(
+    record: Record,
+    others: list[Record],
+    classes: Classes | None,
+    mixing: BuildMixing | None,
+    generator: np.random.Generator,
+) -> tuple[Crop, list[Exchange]]:
+    """What is shown of a picture in one step, and all that is asked about it."""
+    for crop in (random_crop(generator, 0.75), WHOLE):
+        written = write_exchanges(record, crop, others, KIT_SAMPLER.points, generator, classes)
+        if mixing is not None:
+            written = mixing.mix(record, crop, written, KIT_SAMPLER.points, generator)
+        if written:
+            break
+    return crop, written
+
+
 def main() -> None:
     """Trains until the minutes are over."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -152,10 +172,37 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=320)
     parser.add_argument("--rank", type=int, default=16)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--build", type=Path, help="a built data set, whose dialogues are mixed in")
+    parser.add_argument(
+        "--build-share", type=float, default=SHARE, help="of a picture's questions that are the build's"
+    )
     options = parser.parse_args()
+    if not 0 < options.build_share <= 1:
+        parser.error("--build-share must be more than 0 and at most 1")
+    try:
+        train_language(options)
+    except InputError as error:
+        parser.exit(2, f"{parser.prog}: {error}\n")
+
+
+def train_language(options: argparse.Namespace) -> None:
+    """Trains until the minutes are over.
+
+    Raises:
+        InputError: the build cannot be used, or is not the one that the saved state was trained with.
+    """
     options.out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(options.seed)
-    store, train, dev, _ = load_records(options.data, options.trunk.parent / "pictures.npy")
+    pictures, train, dev, _ = load_records(options.data, options.trunk.parent / "pictures.npy")
+    classes = balanced_classes(train)
+    store: PixelStore = pictures
+    mixing: BuildMixing | None = None
+    shown = train
+    if options.build is not None:
+        mixing = mix_build(options.build, options.data, options.out, pictures, train, options.build_share)
+        store, shown = mixing.store, [*train, *mixing.alone]
+        print(mixing.summary(train), flush=True)
+    mixed = "" if mixing is None else mixing.digest
     folder = language_model()
     base = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     tokens = extend_tokenizer(AutoTokenizer.from_pretrained(folder))
@@ -177,6 +224,11 @@ def main() -> None:
     step, elapsed, saved = 0, 0.0, options.out / "state.pt"
     if saved.exists():
         state = torch.load(saved, weights_only=True)
+        if state.get("mixed", "") != mixed:
+            raise InputError(
+                f"{saved} was trained with {'another build' if state.get('mixed') else 'no build'}: give the same "
+                "--build and --build-share, or another --out"
+            )
         model.load_state_dict(state["model"], strict=False)
         optimizer.load_state_dict(state["optimizer"])
         step, elapsed = state["step"], state["elapsed"]
@@ -186,12 +238,9 @@ def main() -> None:
     while elapsed < budget:
         began = time.monotonic()
         generator = np.random.default_rng([options.seed, 1, step])
-        chosen = [train[k] for k in generator.choice(len(train), options.batch, replace=False)]
-        crops = [random_crop(generator, 0.75) for _ in chosen]
-        exchanges = [
-            write_exchanges(record, crop, train, KIT_SAMPLER.points, generator)
-            for record, crop in zip(chosen, crops, strict=True)
-        ]
+        chosen = [shown[k] for k in generator.choice(len(shown), options.batch, replace=False)]
+        asked = [ask(record, train, classes, mixing, generator) for record in chosen]
+        crops, exchanges = [crop for crop, _ in asked], [written for _, written in asked]
         pixels = crop_pixels(store, [record.row for record in chosen], crops, options.side)
         loss, by_task = language_loss(model, tokens, pixels, exchanges)
         optimizer.zero_grad(set_to_none=True)
@@ -215,7 +264,8 @@ def main() -> None:
             log.flush()
             kept = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
             weights = {name: value for name, value in model.state_dict().items() if name in kept}
-            state = {"model": weights, "optimizer": optimizer.state_dict(), "step": step, "elapsed": elapsed}
+            state = {"model": weights, "optimizer": optimizer.state_dict()}
+            state |= {"step": step, "elapsed": elapsed, "mixed": mixed}
             torch.save(state, saved.with_suffix(".part"))
             saved.with_suffix(".part").replace(saved)
             last_save = time.monotonic()
