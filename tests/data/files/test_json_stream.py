@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from openferret.data.files.json_stream import first_character, stream_items, write_list
+from openferret.data.files.json_stream import first_character, not_an_object, stream_items, write_list
 from openferret.data.problems import Problems
 from openferret.errors import InputError
 
@@ -35,6 +35,44 @@ def test_what_is_sound_is_given_and_the_damage_counted(tmp_path, rest):
     assert "a.json" in str(problems.examples[0])
     with pytest.raises(InputError, match=r"a\.json"):
         list(stream_items(path, "item", Problems(strict=True)))
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+def test_json_as_windows_writes_it(tmp_path, encoding):
+    path = tmp_path / "a.json"
+    path.write_bytes('{"a": ["é", 2]}'.encode(encoding))
+    assert list(stream_items(path, "a.item", Problems(strict=True))) == ["é", 2]
+    assert first_character(path) == "{"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ('{"b": 1, "a": [1, 2], "c": {}}', ""),
+        ('{"a": [1, 2], "b": [[3]], "a": [9]}', "the key 'a' stands twice"),
+        ('{"b": 1, "a": [1, 2], "b": 2}', "the key 'b' stands twice"),
+        ('{"a": [1, 2]}{"a": [3]}', "the object ends at character 13, but not the file"),
+        ('{"a": [1, 2], "b": [3', "the file ends"),
+        ('{"a": [1, 2]', "the file ends"),
+    ],
+)
+def test_what_stands_behind_the_list_and_is_not_read_is_told(tmp_path, text, told):
+    path = tmp_path / "a.json"
+    path.write_text(text)
+    problems = Problems()
+    assert list(stream_items(path, "a.item", problems, whole=True)) == [1, 2]
+    assert told in " ".join(map(str, problems.examples))
+    assert bool(told) == bool(problems.counts)
+
+
+@pytest.mark.parametrize(
+    ("content", "told"), [(b"", "empty"), (b" \n", "empty"), (b"\x1f\x8b", "begins with"), (b'{"a": 1}', "")]
+)
+def test_why_a_file_is_no_object(tmp_path, content, told):
+    (tmp_path / "a.json").write_bytes(content)
+    reason = not_an_object(tmp_path / "a.json")
+    assert told in reason
+    assert bool(told) == bool(reason)
 
 
 def test_bytes_that_are_no_text_cost_no_item(tmp_path):

@@ -17,6 +17,7 @@ from openferret.eval.files import sound_unicode
 
 LARGEST_ITEM = 64 << 20  # characters
 _STEP = 1 << 20  # bytes read at once
+_MOST_KEYS = 100  # of an object that are remembered, to tell which stands twice
 _MOST_DIGITS = 400  # more are no number that anything here could mean
 
 
@@ -36,23 +37,35 @@ def first_character(path: Path) -> str:
     """
     try:
         with path.open("rb") as stream:
-            while piece := stream.read(4096):
-                words = piece.removeprefix(b"\xef\xbb\xbf").lstrip()
-                if words:
-                    return chr(words[0])
+            return _Text(stream).first()
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}") from None
-    return ""
 
 
-def stream_items(path: Path, place: str, problems: Problems) -> Iterator[Any]:
+def not_an_object(path: Path) -> str:
+    """Why a file is no JSON object, as far as its first character tells; "" if it may be one.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    first = first_character(path)
+    if not first:
+        return "it is empty"
+    return "" if first == "{" else f"it begins with {first!r}, and not with a JSON object's {{"
+
+
+def stream_items(path: Path, place: str, problems: Problems, whole: bool = False) -> Iterator[Any]:
     """The items of one list of a JSON file, never the whole file: an item and a few MiB are held at a time.
+
+    UTF-8, as JSON should be, or UTF-16 or UTF-32, as Windows' tools write it.
 
     Args:
         path: of the file.
         place: where the list is: "item" for a file that is a list, "images.item" for a list in an object.
         problems: is told if the file is cut off or damaged, nested too deeply, or has an item of more than
             `LARGEST_ITEM` characters; the items before that are given.
+        whole: go on to the end of the file behind the list, and tell what stands there and is not read: a key for the
+            second time, or more text behind the object.
 
     Raises:
         InputError: the file cannot be read, or is damaged and `problems` is strict.
@@ -62,6 +75,9 @@ def stream_items(path: Path, place: str, problems: Problems) -> Iterator[Any]:
         with path.open("rb") as stream:
             text = _Text(stream)
             yield from text.items_of(key) if key else text.whole_list()
+            for repeated in text.rest_of_object() if whole and key else ():
+                reason = f"the key {repeated[:80]!r} stands twice in it; what stands there first is read"
+                problems.add("damaged file", path.name, reason)
             if text.replaced:
                 problems.add("not Unicode", path.name, "what is not Unicode was replaced by \ufffd")
     except _DamageError as damage:
@@ -99,12 +115,21 @@ class _Text:
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
-        self._decode = codecs.getincrementaldecoder("utf-8-sig")(errors="replace")
+        self._start = stream.read(_STEP)
+        encoding = json.detect_encoding(self._start[:4])
+        encoding = "utf-8-sig" if encoding == "utf-8" else encoding
+        self._decode = codecs.getincrementaldecoder(encoding)(errors="replace")
+        self._keys: list[str] = []  # of the object, as far as it is read
+        self._in_object = False
         self._window = ""
         self._at = 0  # in the window
         self._before = 0  # characters before the window
         self._ended = False
         self.replaced = False  # whether bytes were no text
+
+    def first(self) -> str:
+        """The first character that is not space; "" if there is none."""
+        return self._next()
 
     def whole_list(self) -> Iterator[Any]:
         """The items of a list that is all there is."""
@@ -127,21 +152,41 @@ class _Text:
         """The items of the list under a key of an object that begins here; the first such key counts."""
         self._expect("{")
         if self._next() == "}":
+            self._at += 1
             return
-        while True:
-            key = self._value()
-            self._expect(":")
-            is_list = self._next() == "["
-            if key == wanted and is_list:
+        self._in_object = True
+        while self._in_object:
+            if self._key() == wanted and self._next() == "[":
                 yield from self.items()
+                self._in_object = self._expect(",}") == ","
                 return
-            if is_list:  # passed over an item at a time: it may be larger than memory
-                for _ in self.items():
-                    pass
-            else:
-                self._value()
-            if self._expect(",}") == "}":
-                return
+            self._pass_value()
+
+    def rest_of_object(self) -> Iterator[str]:
+        """Goes on behind the list that was wanted to the end of all; keys that stood there before."""
+        while self._in_object:
+            known = frozenset(self._keys)
+            key = str(self._key())
+            if key in known:
+                yield key
+            self._pass_value()
+        if self._next():
+            raise _DamageError(f"the object ends at character {self._before + self._at}, but not the file")
+
+    def _key(self) -> Any:
+        key = self._value()
+        if len(self._keys) < _MOST_KEYS:
+            self._keys.append(str(key))
+        self._expect(":")
+        return key
+
+    def _pass_value(self) -> None:
+        if self._next() == "[":  # passed over an item at a time: it may be larger than memory
+            for _ in self.items():
+                pass
+        else:
+            self._value()
+        self._in_object = self._expect(",}") == ","
 
     def _value(self) -> Any:
         self._next()
@@ -189,7 +234,7 @@ class _Text:
         return found
 
     def _more(self, count: int) -> None:
-        piece = self._stream.read(count)
+        piece, self._start = self._start or self._stream.read(count), b""
         self._ended = not piece
         text = self._decode.decode(piece, final=self._ended)
         self.replaced = self.replaced or "\ufffd" in text

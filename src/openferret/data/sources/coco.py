@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from openferret.checks import shorten
-from openferret.data.files.json_stream import stream_items
+from openferret.data.files.json_stream import not_an_object, stream_items
 from openferret.data.files.shelf import Shelf
 from openferret.data.outlines import Outline, Polygons, RunLengths
 from openferret.data.problems import Problems
@@ -25,6 +25,7 @@ from openferret.data.sources.reading import (
     distinct,
     find_file,
     flickr_photo,
+    id_text,
     locate,
     missing_files,
     pack,
@@ -144,11 +145,15 @@ def read_coco_file(
                 )
 
 
-def _read_categories(path: Path, form: CocoForm, problems: Problems) -> dict[int, Category]:
-    found: dict[int, Category] = {}
-    for item in stream_items(path, "categories.item", problems):
+def _read_categories(path: Path, form: CocoForm, problems: Problems) -> dict[str, Category]:
+    reason = not_an_object(path)
+    if reason:
+        raise InputError(f"{path} is not of COCO's layout: {reason}")
+    found: dict[str, Category] = {}
+    # Categories mostly stand last: the way to the end of the file is short.
+    for item in stream_items(path, "categories.item", problems, whole=True):
         names = form.names(item) if isinstance(item, dict) else ()
-        key = whole_id(item.get("id")) if names else None
+        key = id_text(item.get("id")) if names else None
         if key is None:
             problems.add("malformed category", path.name, f"{shorten(repr(item))} has no id or name")
             continue
@@ -156,8 +161,9 @@ def _read_categories(path: Path, form: CocoForm, problems: Problems) -> dict[int
             problems.add("duplicate id", f"{path.name} category {key}", "its id stands twice")
             continue
         broader = clean(item.get("supercategory"))
+        number = whole_id(key)
         found[key] = Category(
-            key,
+            len(found) if number is None else number,
             names[0],
             names[1:],
             clean(item.get("synset")),
@@ -173,34 +179,34 @@ def _read_categories(path: Path, form: CocoForm, problems: Problems) -> dict[int
 
 def _put_away(path: Path, shelf: Shelf, problems: Problems) -> None:
     for number, item in enumerate(stream_items(path, "annotations.item", problems)):
-        key = whole_id(item.get("image_id")) if isinstance(item, dict) else None
+        key = id_text(item.get("image_id")) if isinstance(item, dict) else None
         text = None if key is None else pack(item)
         if key is None or text is None:
             problems.add(
                 "malformed annotation", f"{path.name} annotation number {number}", "it names no picture"
             )
         else:
-            shelf.put(str(key), text)
+            shelf.put(key, text)
 
 
 def _picture(
     item: Any, path: Path, form: CocoForm, pictures: Path | None, problems: Problems
 ) -> PictureReference | None:
-    if not isinstance(item, dict) or (key := whole_id(item.get("id"))) is None:
+    if not isinstance(item, dict) or (key := id_text(item.get("id"))) is None:
         problems.add("malformed picture", path.name, f"{shorten(repr(item))} has no id")
         return None
     size, file = positive_size(item), form.file(item)
     if size is None or not file:
         problems.add("malformed picture", f"{path.name} picture {key}", "it has no file name or no size")
         return None
-    return PictureReference(locate(file, pictures), *size, form.source, str(key), form.same_as(item))
+    return PictureReference(locate(file, pictures), *size, form.source, key, form.same_as(item))
 
 
 def _objects(
     texts: list[str],
     picture: PictureReference,
     path: Path,
-    categories: Mapping[int, Category],
+    categories: Mapping[str, Category],
     problems: Problems,
 ) -> Iterator[AnnotatedObject]:
     seen: set[str] = set()
@@ -208,9 +214,13 @@ def _objects(
         item = json.loads(text)
         key = str(item.get("id", ""))
         place = f"{path.name} annotation {shorten(key)} of picture {picture.id}"
-        category = categories.get(whole_id(item.get("category_id")) or 0)
+        named = id_text(item.get("category_id"))
+        category = None if named is None else categories.get(named)
         if category is None:
-            problems.add("unknown category", place, f"it has the category {shorten(item.get('category_id'))}")
+            said = shorten(repr(item.get("category_id")))
+            problems.add(
+                "unknown category", place, f"it has the category {said}, which the file does not list"
+            )
             continue
         if key and key in seen:
             problems.add("duplicate id", place, "its id stands twice")
@@ -225,7 +235,7 @@ def _objects(
             (category.name, *category.synonyms),
             synset=category.synset,
             outline=read_outline(item.get("segmentation"), picture, place, problems),
-            is_crowd=item.get("iscrowd") in (1, True),
+            is_crowd=item.get("iscrowd") is True or whole_id(item.get("iscrowd")) == 1,
         )
 
 
@@ -237,12 +247,13 @@ def read_outline(
         return None
     try:
         if isinstance(segmentation, dict):
+            if segmentation.get("size") != [picture.height, picture.width]:  # looked at before it is decoded
+                raise InputError(f"a mask of the size {segmentation.get('size')} is not of the picture's")
             runs = RunLengths.from_dict(segmentation)
-            if (runs.width, runs.height) != (picture.width, picture.height):
-                raise InputError(
-                    f"a mask of {runs.width} x {runs.height} pixels is not of the picture's size"
-                )
+            runs.mask()  # text that is damaged, or a mask of nothing, is found out here and not in a training
             return runs
+        if any(len(part) % 2 for part in segmentation):
+            raise InputError("a polygon needs an even count of numbers, x and y of each point")
         parts = [Polygon(list(zip(part[::2], part[1::2], strict=True))) for part in segmentation]
         return Polygons(tuple(parts))
     except (InputError, TypeError, ValueError) as error:
@@ -258,9 +269,9 @@ def _captions(texts: list[str]) -> Iterator[Caption]:
             yield Caption(words, id=str(item.get("id", "")))
 
 
-def _named(ids: Any, categories: Mapping[int, Category]) -> tuple[str, ...]:
-    keys = ids if isinstance(ids, list) else []
-    return distinct(categories[key].name for key in keys if isinstance(key, int) and key in categories)
+def _named(ids: Any, categories: Mapping[str, Category]) -> tuple[str, ...]:
+    keys = [id_text(one) for one in ids] if isinstance(ids, list) else []
+    return distinct(categories[key].name for key in keys if key is not None and key in categories)
 
 
 def _plain_names(item: Json) -> tuple[str, ...]:

@@ -24,6 +24,8 @@ PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", "
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 _SIDEWAYS = {5, 6, 7, 8}  # EXIF orientations that swap width and height
 _MOST_DIGITS = 18  # of an id
+_EXACT = 2**53  # above it a float is no exact whole number
+_LONGEST_ID = 200
 _OVERHANG = 2.0  # pixels beyond the edge that published boxes often have; they are clipped without a word
 _PHOTO = re.compile(r"/(\d{6,12})_[0-9a-f]+(?:_o|_z)?\.jpg$")
 
@@ -161,13 +163,28 @@ def locate(file: str, pictures: Path | None) -> str:
 
 
 def whole_id(value: Any) -> int | None:
-    """A whole number, also one written as text; None for anything else."""
+    """A whole number, also one written as text or with a point, as 3.0; None for anything else."""
     if isinstance(value, bool):
         return None
     if isinstance(value, int):
         return value
+    if isinstance(value, float):  # of a table in which an id was missing
+        return int(value) if value.is_integer() and abs(value) < _EXACT else None
     digits = isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= _MOST_DIGITS
     return int(value) if digits else None
+
+
+def id_text(value: Any) -> str | None:
+    """An id as text: a whole number, or words of one's own; None for anything else.
+
+    >>> id_text(7), id_text("007"), id_text(7.0), id_text("img-7"), id_text(None)
+    ('7', '7', '7', 'img-7', None)
+    """
+    number = whole_id(value)
+    if number is not None:
+        return str(number)
+    words = clean(value)
+    return words if 0 < len(words) <= _LONGEST_ID else None
 
 
 def positive_size(item: Mapping[str, Any]) -> tuple[int, int] | None:

@@ -26,7 +26,9 @@ from openferret.train.stages.pictures import STORED_SIDE, Crop, PixelStore, Reco
 
 SHARE = 0.5  # of a picture's questions that are the build's, where it has both
 _ALONE = 12  # questions on a picture that only the build has
-_LONGEST = 160  # tokens of a sample: longer ones would make every step longer
+_TOKENS = (
+    62  # of a sample on average, as `gather` estimates them: as long as the questions that make way for it
+)
 
 
 @dataclass(frozen=True)
@@ -89,8 +91,13 @@ class BuildMixing:
     def _drawn(
         self, picture: int, crop: Crop, wanted: int, points: int, generator: np.random.Generator
     ) -> list[Exchange]:
-        numbers = np.arange(self.gathered.first[picture], self.gathered.first[picture + 1])
-        numbers = generator.permutation(numbers[self.gathered.sizes[numbers] <= _LONGEST])[:wanted]
+        first, end = self.gathered.first[picture : picture + 2].tolist()
+        numbers: list[int] = []
+        room = wanted * _TOKENS
+        for number in generator.permutation(np.arange(first, end)).tolist():
+            if len(numbers) < wanted and self.gathered.sizes[number] <= room:
+                numbers.append(number)
+                room -= int(self.gathered.sizes[number])
         found = [
             exchange
             for sample in self.gathered.samples(numbers)
