@@ -132,7 +132,7 @@ def test_what_was_prepared_follows_the_weights_and_is_repaired(folder):
         return engine.go_on(engine.start(torch.ones(3, 64)), 1).append([torch.ones(1, 64)])
 
     before = logits()
-    for file in kept.glob("*.int8"):
+    for file in kept.glob("*.packed"):
         file.write_bytes(file.read_bytes()[:1000])
     assert torch.equal(logits(), before)
     file = folder / "model.safetensors"
@@ -141,7 +141,7 @@ def test_what_was_prepared_follows_the_weights_and_is_repaired(folder):
     save_file(halves, file, metadata={"format": "pt"})
     try:
         assert not torch.allclose(logits(), before)
-        folders = [one.name.split("-")[0] for one in kept.glob("*.int8")]
+        folders = [one.name.split("-")[0] for one in kept.glob("*.packed")]
         assert len(set(folders)) == len(folders)  # what was made of the earlier weights is gone
     finally:
         file.write_bytes(original)

@@ -1,8 +1,8 @@
 """A model folder opened without transformers, whose imports alone take seconds: for the fast engine.
 
 The folder's own files are read: its configuration, tokenizer and safetensors (memory-mapped). What is made of them
-once is kept in the cache folder: the language model in eight bits, and the configuration with its defaults. It is
-found again by the path, sizes and times of the model's files, for hashing 300 MB would cost more than the rest.
+once is kept in the cache folder: the language model in four or eight bits, and the configuration with its defaults.
+It is found again by the path, sizes and times of the model's files, for hashing 300 MB would cost more than the rest.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from openferret.generation.native.packing import (
     why_not,
     write_packed,
 )
+from openferret.generation.native.updates import UPDATES_FILE, read_updates
 from openferret.model.body import FerretBody
 from openferret.model.sizes import PlainConfig
 from openferret.model.trunk import EfficientNetLite
@@ -44,8 +45,16 @@ from openferret.processing.preparing import Preparing
 _WEIGHTS = "model.safetensors"
 _LANGUAGE = "model.language_model."
 _TOWER = "openferret_efficientnet_lite"
+_PACKED = ".packed"
 _SOURCE = "made_from"  # beside a configuration's values: the model folder
-_FILES = (_WEIGHTS, "config.json", "processor_config.json", "tokenizer.json", "tokenizer_config.json")
+_FILES = (
+    _WEIGHTS,
+    UPDATES_FILE,
+    "config.json",
+    "processor_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+)
 
 
 class NotLightError(Exception):
@@ -210,7 +219,8 @@ def _prepared(folder: Path) -> tuple[PlainConfig, PackedWeights]:
             raise NotLightError(reason)
         shape = shape_of(values["text_config"])
         with safe_open(folder / _WEIGHTS, framework="pt") as file:
-            weights = PackedWeights(shape, dict(packed_arrays(shape, _reader(file))))
+            arrays = packed_arrays(shape, _reader(file), read_updates(folder).get)
+            weights = PackedWeights(shape, dict(arrays))
         try:
             write_packed(weights_file, weights)
             described = json.dumps(values | {_SOURCE: str(folder.resolve())})
@@ -230,14 +240,16 @@ def _kept(folder: Path) -> tuple[Path, Path]:
     defaults = (resources.files("openferret.model") / "configuration.py").read_bytes()
     seen: list[object] = [VERSION, hashlib.sha256(defaults).hexdigest()]
     for name in _FILES:
+        if name == UPDATES_FILE and not (folder / name).is_file():
+            continue  # only some folders have it
         told = (folder / name).stat()
         seen += [name, told.st_size, told.st_mtime_ns]
     name = f"{place}-{hashlib.sha256(json.dumps(seen).encode()).hexdigest()[:16]}"
-    return cache_folder() / "engine" / f"{name}.json", cache_folder() / "engine" / f"{name}.int8"
+    return cache_folder() / "engine" / f"{name}.json", cache_folder() / "engine" / f"{name}{_PACKED}"
 
 
 def _remove_older(*kept: Path) -> None:
-    """Removes what was made of earlier weights of the same folder, or of folders that are gone: 0.15 GB each."""
+    """Removes what was made of earlier weights of the same folder, or of folders that are gone: 0.1 GB each."""
     place = kept[0].name.split("-")[0]
     for described in kept[0].parent.glob("*.json"):
         if described in kept:
@@ -247,8 +259,8 @@ def _remove_older(*kept: Path) -> None:
         except (OSError, ValueError, LookupError, TypeError):
             source = None
         if described.name.startswith(f"{place}-") or source is None or not source.is_dir():
-            described.with_suffix(".int8").unlink(missing_ok=True)
-            described.unlink(missing_ok=True)
+            for file in described.parent.glob(f"{described.stem}.*"):
+                file.unlink(missing_ok=True)
 
 
 def _values(folder: Path) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from openferret.errors import WeightsError
+from openferret.generation.native.updates import UPDATES_FILE, write_updates
 from openferret.kit.base_weights import cache_folder, file_sha256, writing_to_cache
 from openferret.kit.conversion import language_model, vision_model
 
@@ -47,11 +48,11 @@ def ensure_kit(progress: bool = True) -> Path:
     """
     adapter = adapter_path()
     folder = cache_folder() / f"kit-{file_sha256(adapter)[:16]}"
-    if is_whole(folder):
+    if _is_current(folder):
         return folder
     base, trunk = language_model(progress), vision_model(progress)
     with writing_to_cache():
-        if not is_whole(folder):  # another process may have made it while this one waited
+        if not _is_current(folder):  # another process may have made it while this one waited
             partial = folder.with_name("assembling")
             shutil.rmtree(partial, ignore_errors=True)
             assemble(base, trunk, adapter, partial)
@@ -77,8 +78,15 @@ def is_whole(folder: Path) -> bool:
         return False
 
 
+def _is_current(folder: Path) -> bool:
+    """Whether a folder is whole, and of this version: earlier ones kept no adapter beside the weights."""
+    return is_whole(folder) and (folder / UPDATES_FILE).is_file()
+
+
 def assemble(base: Path, trunk: Path, adapter: Path, out_dir: Path) -> None:
     """Writes Kit as one folder: configuration, float16 weights with LoRA merged in, tokenizer and processor.
+
+    LoRA itself is kept beside the weights, for the fast engine.
 
     Args:
         base: folder of the language model.
@@ -111,9 +119,8 @@ def assemble(base: Path, trunk: Path, adapter: Path, out_dir: Path) -> None:
     config.noun_token_ids = _first_tokens(tokenizer, metadata.get("nouns", "").split())
     with torch.device("meta"):
         model = FerretForConditionalGeneration(config)
-    state = _language_state(
-        load_file(base / "model.safetensors"), trained, float(metadata.get("lora_scale", "nan"))
-    )
+    updates = _updates(trained, float(metadata.get("lora_scale", "nan")))
+    state = _language_state(load_file(base / "model.safetensors"), trained, updates)
     folded = fold_batch_norm(
         {name: one.float() for name, one in load_file(trunk).items()}, config.vision_config
     )
@@ -126,6 +133,7 @@ def assemble(base: Path, trunk: Path, adapter: Path, out_dir: Path) -> None:
             f"{adapter.name} does not fit this openferret: tensor {missing[0]}, one of {len(missing)}."
         )
     _save(model, state, out_dir)
+    write_updates(out_dir, updates)
     FerretProcessor.for_config(tokenizer, config).save_pretrained(out_dir)
 
 
@@ -134,7 +142,19 @@ def _first_tokens(tokenizer: Any, nouns: list[str]) -> tuple[int, ...]:
     return tuple(tokenizer(before + noun)["input_ids"][0] for before in (" ", "") for noun in nouns)
 
 
-def _language_state(base: dict[str, Any], trained: dict[str, Any], lora_scale: float) -> dict[str, Any]:
+def _updates(trained: dict[str, Any], lora_scale: float) -> dict[str, tuple[Any, Any]]:
+    """The adapter's `up`, scaled, and `down` by the name of the weight that they change."""
+    names = [name.removeprefix("lora.").removesuffix(".up") for name in trained if name.endswith(".up")]
+    return {
+        f"{name}.weight": (lora_scale * trained[f"lora.{name}.up"], trained[f"lora.{name}.down"])
+        for name in names
+        if f"lora.{name}.down" in trained
+    }
+
+
+def _language_state(
+    base: dict[str, Any], trained: dict[str, Any], updates: dict[str, tuple[Any, Any]]
+) -> dict[str, Any]:
     """The language model's tensors under Kit's names, with LoRA merged and the new tokens' rows appended."""
     import torch
 
@@ -144,9 +164,9 @@ def _language_state(base: dict[str, Any], trained: dict[str, Any], lora_scale: f
             continue
         short = name.removeprefix("model.")
         value = tensor.float()
-        down, up = (trained.get(f"lora.{short.removesuffix('.weight')}.{part}") for part in ("down", "up"))
-        if down is not None and up is not None:
-            value = value + lora_scale * (up @ down)
+        if short in updates:
+            up, down = updates[short]
+            value = value + up @ down
         if short == "embed_tokens.weight":
             value = torch.cat([value, trained["new_rows"]])
         state[f"model.language_model.{short}"] = value

@@ -16,18 +16,11 @@ from openferret.compiling import NoLibraryError
 from openferret.generation.engines import ReferenceEngine
 from openferret.generation.native import engine as native
 from openferret.generation.native import library as libraries
+from openferret.generation.native.matrices import LowRank
 from openferret.generation.native.packing import PackedWeights, packed_arrays, shape_of
 
 
-def rounded(weight):
-    """A matrix as the packed file holds it."""
-    groups = weight.reshape(len(weight), -1, 32)
-    scales = (groups.abs().amax(-1, keepdim=True) / 127).half().float()
-    steps = torch.where(scales > 0, scales, 1.0)
-    return ((groups / steps).round().clamp(-127, 127) * scales).reshape(weight.shape)
-
-
-def packed(model):
+def packed(model, updates=None):
     state = model.model.language_model.state_dict()
     head = model.lm_head.weight.detach()
 
@@ -35,24 +28,81 @@ def packed(model):
         return (head if name == "lm_head.weight" else state[name]).numpy()
 
     shape = shape_of(model.config.text_config.to_dict())
-    return PackedWeights(shape, dict(packed_arrays(shape, tensor)))
+    return PackedWeights(shape, dict(packed_arrays(shape, tensor, (updates or {}).get)))
+
+
+def opened(weights, threads=2):
+    try:
+        return native.NativeEngine(weights, threads=threads)
+    except NoLibraryError as reason:
+        pytest.skip(str(reason))
+
+
+def taught(model):
+    """A model whose layers are of four bits but for an adapter, and its head of eight; and the adapter."""
+    model, updates = copy.deepcopy(model), {}
+    generator = torch.Generator().manual_seed(0)
+    for name, weight in model.model.language_model.named_parameters():
+        if weight.ndim == 2 and "embed" not in name:
+            groups = weight.detach().reshape(len(weight), -1, 32)
+            low = groups.amin(-1, keepdim=True).half().float()
+            step = ((groups.amax(-1, keepdim=True) - low) / 15).half().float()
+            published = (low + step * ((groups - low) / step).round().clamp(0, 15)).reshape(weight.shape)
+            up, down = (
+                torch.randn(*one, generator=generator) * 0.02
+                for one in ((len(weight), 16), (16, weight.shape[1]))
+            )
+            with torch.no_grad():
+                weight.copy_((published + up @ down).half())
+            updates[name] = LowRank(up.numpy(), down.numpy())
+    groups = model.lm_head.weight.detach().reshape(len(model.lm_head.weight), -1, 32)
+    step = (groups.abs().amax(-1, keepdim=True) / 127).half().float()
+    head = ((groups / step.clamp(min=1e-9)).round() * step).reshape(model.lm_head.weight.shape)
+    model.lm_head.weight = torch.nn.Parameter(head)
+    return model, updates
+
+
+def twin_of(model, weights, unpacking):
+    """transformers with the weights that the engine has."""
+    twin = copy.deepcopy(model)
+    joined = {
+        "query_key_value": ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
+        "output": ("self_attn.o_proj",),
+        "down": ("mlp.down_proj",),
+    }
+
+    def fill(layer, places, matrix):
+        for place in places:
+            module = layer.get_submodule(place)
+            module.weight.copy_(torch.from_numpy(matrix[: len(module.weight)].copy()))
+            matrix = matrix[len(module.weight) :]
+
+    with torch.no_grad():
+        for index, layer in enumerate(twin.model.language_model.layers):
+            for name, places in joined.items():
+                fill(layer, places, unpacking.restored(weights.arrays, f"layers.{index}.{name}"))
+            pair = unpacking.restored(weights.arrays, f"layers.{index}.gate_up")
+            turns = pair.reshape(-1, 2, 16, pair.shape[1]).swapaxes(0, 1).reshape(-1, pair.shape[1])
+            fill(layer, ("mlp.gate_proj", "mlp.up_proj"), turns)
+        head = torch.from_numpy(unpacking.restored(weights.arrays, "head"))
+        twin.lm_head.weight = torch.nn.Parameter(head[: len(twin.lm_head.weight)])
+    return ReferenceEngine(twin)
 
 
 @pytest.fixture(scope="module")
-def models(tiny):
+def models(tiny, unpacking):
     """The engine, and transformers with the weights rounded as the engine's are."""
     model = tiny.loaded("kit").model
-    try:
-        engine = native.NativeEngine(packed(model), threads=2)
-    except NoLibraryError as reason:
-        pytest.skip(str(reason))
-    twin = copy.deepcopy(model)
-    with torch.no_grad():
-        for name, weight in twin.model.language_model.named_parameters():
-            if weight.ndim == 2 and "embed" not in name:
-                weight.copy_(rounded(weight))
-        twin.lm_head.weight = torch.nn.Parameter(rounded(model.lm_head.weight.detach()))
-    return engine, ReferenceEngine(twin)
+    weights = packed(model)
+    return opened(weights), twin_of(model, weights, unpacking)
+
+
+@pytest.fixture(scope="module")
+def four_bits(tiny, unpacking):
+    """The same with four-bit weights and an adapter; and transformers with the model's own weights."""
+    model, updates = taught(tiny.loaded("kit").model)
+    weights = packed(model, updates)
+    return opened(weights), twin_of(model, weights, unpacking), ReferenceEngine(model)
 
 
 def vectors(*counts, seed=0):
@@ -60,7 +110,10 @@ def vectors(*counts, seed=0):
     return [torch.randn(count, 64, generator=generator) for count in counts]
 
 
-def test_logits_are_those_of_transformers_with_the_same_rounded_weights(models):
+@pytest.mark.parametrize("kind", ["models", "four_bits"])
+def test_logits_are_those_of_transformers_with_the_same_rounded_weights(kind, request):
+    models = request.getfixturevalue(kind)[:2]
+    assert models[0].precision == {"models": "int8", "four_bits": "int4"}[kind]
     beginning, *steps = vectors(20)[0], vectors(3, seed=1), vectors(1, seed=2), vectors(40, seed=3)
     rows = [one.go_on(one.start(beginning), 1) for one in models]
     for step in steps:
@@ -68,6 +121,16 @@ def test_logits_are_those_of_transformers_with_the_same_rounded_weights(models):
         assert fast.shape == reference.shape
         # Activations are rounded to 15 bits.
         torch.testing.assert_close(fast, reference, rtol=1e-2, atol=2e-2 * float(reference.std()))
+
+
+def test_four_bits_and_an_adapter_lose_next_to_nothing(models, four_bits, tiny):
+    beginning, more = vectors(20)[0], vectors(3, seed=1)
+
+    def lost(engine, reference):
+        fast, exact = (one.go_on(one.start(beginning), 1).append(more) for one in (engine, reference))
+        return float((fast - exact).norm() / exact.norm())
+
+    assert lost(four_bits[0], four_bits[2]) < 0.2 * lost(models[0], ReferenceEngine(tiny.loaded("kit").model))
 
 
 def test_rows_together_are_as_alone_and_leave_the_beginning_as_it_was(models):
@@ -90,14 +153,16 @@ def test_rows_together_are_as_alone_and_leave_the_beginning_as_it_was(models):
     np.testing.assert_array_equal(beginning.keys, before)
 
 
-def test_the_number_of_threads_changes_nothing(models, tiny):
-    many, alone = models[0], native.NativeEngine(packed(tiny.loaded("kit").model), threads=1)
+def test_the_number_of_threads_changes_nothing(four_bits, tiny):
+    many, alone = four_bits[0], native.NativeEngine(packed(*taught(tiny.loaded("kit").model)), threads=1)
     texts = vectors(33)[0], vectors(5, seed=1)
     first, second = (one.go_on(one.start(texts[0]), 1).append(texts[1]) for one in (many, alone))
     assert torch.equal(first, second)
 
 
-def test_a_processor_without_special_instructions_gets_the_same(models, tiny, tmp_path, monkeypatch):
+def test_a_processor_without_special_instructions_gets_the_same(
+    models, four_bits, tiny, tmp_path, monkeypatch
+):
     compiler = shutil.which("cc") or shutil.which("gcc")
     folder = Path(libraries.__file__).parent
     made = tmp_path / "plain.so"
@@ -116,10 +181,11 @@ def test_a_processor_without_special_instructions_gets_the_same(models, tiny, tm
     monkeypatch.setattr(libraries, "compiled", lambda *_: ctypes.CDLL(str(made)))
     libraries.library.cache_clear()
     try:
-        plain = native.NativeEngine(packed(tiny.loaded("kit").model), threads=2)
-        assert plain._library.openferret_vnni() == 0
-        texts = vectors(12)[0], vectors(3, seed=1)
-        ours, theirs = (one.go_on(one.start(texts[0]), 1).append(texts[1]) for one in (plain, models[0]))
-        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-3 * float(theirs.std()))
+        model, texts = tiny.loaded("kit").model, (vectors(12)[0], vectors(3, seed=1))
+        for weights, engine in ((packed(model), models[0]), (packed(*taught(model)), four_bits[0])):
+            plain = native.NativeEngine(weights, threads=2)
+            assert plain._library.openferret_vnni() == 0
+            ours, theirs = (one.go_on(one.start(texts[0]), 1).append(texts[1]) for one in (plain, engine))
+            torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-3 * float(theirs.std()))
     finally:
         libraries.library.cache_clear()

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from openferret.generation.native.library import Cache, Layer, Matrix, Model, Row, library
-from openferret.generation.native.packing import BLOCK, Array, PackedWeights
+from openferret.generation.native.matrices import BLOCK, GROUP, Array
+from openferret.generation.native.packing import PARTS, PackedWeights
 
 _ROOM = 32  # tokens that a cache grows by at least, a multiple of 16
 
@@ -43,12 +44,12 @@ class NativeEngine:
     """
 
     name = "fast"
-    precision = "int8"
 
     def __init__(self, weights: PackedWeights, threads: int | None = None) -> None:
         self.shape = weights.shape
         self._library = library()
-        self._weights = weights  # keeps the memory that the structures point into
+        self._weights = weights  # keeps the memory that the structures point into,
+        self._kept: list[Matrix] = []  # and these too
         self._layers = (Layer * self.shape.layers)(*map(self._layer, range(self.shape.layers)))
         self._model = self._described()
         self._crew = ctypes.c_void_p(self._library.openferret_gather(threads or torch.get_num_threads()))
@@ -57,6 +58,12 @@ class NativeEngine:
     def __del__(self) -> None:
         if crew := getattr(self, "_crew", None):
             self._library.openferret_dismiss(crew)
+
+    @property
+    def precision(self) -> str:
+        """Of the weights: "int4" where all layers are four-bit as they were published, else "int8"."""
+        first = (f"layers.{layer}.{part}.data" for layer in range(self.shape.layers) for part in PARTS)
+        return "int4" if all(self._weights.arrays[name].shape[2] == 4 for name in first) else "int8"
 
     def start(self, embeddings: Tensor) -> NativeCache:
         """Runs a text's beginning, float [L, H]; the result is shared by all that goes on from it."""
@@ -107,14 +114,21 @@ class NativeEngine:
         return int(self._weights.arrays[name].ctypes.data)
 
     def _matrix(self, name: str) -> Matrix:
-        blocks, groups, *_ = self._weights.arrays[f"{name}.data"].shape
-        return Matrix(self._address(f"{name}.data"), self._address(f"{name}.scales"), groups * 32, blocks)
+        blocks, groups, quads, *_ = self._weights.arrays[f"{name}.data"].shape
+        matrix = Matrix(self._address(f"{name}.data"), self._address(f"{name}.scales"))
+        matrix.inputs, matrix.blocks, matrix.bits = groups * GROUP, blocks, quads
+        if f"{name}.up" in self._weights.arrays:
+            down = self._matrix(f"{name}.down")
+            self._kept.append(down)
+            matrix.down = ctypes.addressof(down)
+            matrix.up, matrix.branch = self._address(f"{name}.up"), self._address(f"{name}.branch")
+            matrix.rank = self._weights.arrays[f"{name}.up"].shape[1]
+        return matrix
 
     def _layer(self, index: int) -> Layer:
         name = f"layers.{index}"
         norms = (self._address(f"{name}.{one}") for one in ("attention_norm", "feed_norm"))
-        parts = ("query_key_value", "output", "gate_up", "down")
-        return Layer(*norms, *(self._matrix(f"{name}.{one}") for one in parts))
+        return Layer(*norms, *(self._matrix(f"{name}.{one}") for one in PARTS))
 
     def _described(self) -> Model:
         shape = self.shape

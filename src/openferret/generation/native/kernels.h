@@ -1,10 +1,14 @@
-/* What a language model's step is made of: products with eight-bit weights, norms, attention.
+/* What a language model's step is made of: products with weights of eight or four bits, norms, attention.
  *
- * Weights are stored in blocks of 16 outputs and groups of 32 inputs: [block][group][8][16][4] bytes, each a
- * weight + 128, and a float16 scale for each of the 16 outputs of a group. Activations are quantised in the same groups of
- * 32 to 15 bits, as 128 times a high byte plus a low one: with eight bits their rounding would double the error
- * of the logits, and where a step waits for the weights to come from memory a second product costs nothing.
- * A group's product is exact in 32-bit integers; only the two roundings are lossy.
+ * Weights are stored in blocks of 16 outputs and groups of 32 inputs, with float16 numbers for each of the 16 outputs of
+ * a group. Eight bits: [block][group][8][16][4] bytes, each a weight in units of its scale, + 128. Four bits:
+ * [block][group][4][16][4] bytes, two weights each (the low half is of the even four inputs of eight, the high half of
+ * the odd ones), in units of its scale above the lowest.
+ * A matrix may have a low-rank part besides: what its `down` makes of the activations, times `up`.
+ *
+ * Activations are quantised in the same groups of 32 to 15 bits, as 128 times a high byte plus a low one: with eight bits
+ * their rounding would be the larger error by far, and where a step waits for the weights to come from memory a second
+ * product costs nothing. A group's product is exact in 32-bit integers; only the roundings are lossy.
  */
 #ifndef OPENFERRET_KERNELS_H
 #define OPENFERRET_KERNELS_H
@@ -24,17 +28,21 @@ enum { BLOCK = 16, GROUP = 32, GROUP_BYTES = BLOCK * GROUP, TILE = 6, LARGEST = 
 typedef float vec __attribute__((vector_size(64), aligned(4), may_alias));
 typedef int32_t ivec __attribute__((vector_size(64), aligned(4), may_alias));
 
-typedef struct {
-    const uint8_t *data;    /* [blocks][groups][GROUP_BYTES] */
-    const uint16_t *scales; /* [blocks][groups][BLOCK], float16 */
-    int32_t inputs, blocks;
+typedef struct Matrix {
+    const uint8_t *data;
+    const uint16_t *scales;    /* float16 [blocks][groups][BLOCK]; of four bits [blocks][groups][2][BLOCK], then the lowest */
+    const struct Matrix *down; /* of the low-rank part; NULL where there is none */
+    const uint16_t *up;        /* float16 [blocks][rank][BLOCK] */
+    const int32_t *branch;     /* [blocks]: which `rank` of what `down` gives belong to a block */
+    int32_t inputs, blocks, bits, rank;
 } Matrix;
 
-/* Tokens' activations, quantised: bytes [n][inputs], scales and corrections [n][inputs / GROUP]. */
+/* Tokens' activations, quantised: bytes [n][inputs]; scales, totals and corrections [n][inputs / GROUP]. */
 typedef struct {
     int8_t *high, *low; /* -127..127 and -64..63 */
     float *scales;
-    int32_t *corrections; /* -128 times a group's sum: takes the weights' + 128 out again */
+    float *totals;        /* a group's sum */
+    int32_t *corrections; /* -128 times it, in units of the scale: takes the weights' + 128 out again */
     int32_t inputs;
 } Quantised;
 
@@ -95,6 +103,7 @@ static inline void quantise_group(const float *x, const Quantised *into, int tok
         sum += rounded;
     }
     into->scales[(size_t)token * groups + group] = most / LARGEST;
+    into->totals[(size_t)token * groups + group] = sum * (most / LARGEST);
     into->corrections[(size_t)token * groups + group] = -128 * sum;
 }
 
@@ -104,54 +113,76 @@ static inline void quantise(const float *x, const Quantised *into, int token) {
 
 #if HAS_VNNI
 
-static inline int32_t four_bytes(const int8_t *bytes) {
-    int32_t four;
-    memcpy(&four, bytes, 4);
-    return four;
+static inline vec from_halves(const uint16_t *halves) {
+    return (vec)_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)halves));
 }
 
-/* `count` tokens (a constant, so that the accumulators are registers) times one block: 16 outputs each. */
+static inline __m512i four_bytes(const int8_t *bytes) {
+    int32_t four;
+    memcpy(&four, bytes, 4);
+    return _mm512_set1_epi32(four);
+}
+
+/* `count` tokens times one block: 16 outputs each. Bits and count are constants, so that the sums are registers. */
 static inline __attribute__((always_inline)) void tile(
-    const Matrix *m, int block, const Quantised *a, int token, const int count, float out[][BLOCK]
+    const Matrix *m, const int bits, int block, const Quantised *a, int token, const int count, float out[][BLOCK]
 ) {
-    const int groups = m->inputs / GROUP;
-    const uint8_t *data = m->data + (size_t)block * groups * GROUP_BYTES;
-    const uint16_t *scales = m->scales + (size_t)block * groups * BLOCK;
+    const int groups = m->inputs / GROUP, bytes = GROUP_BYTES * bits / 8, halves = bits == 4 ? 2 * BLOCK : BLOCK;
+    const uint8_t *data = m->data + (size_t)block * groups * bytes;
+    const uint16_t *scales = m->scales + (size_t)block * groups * halves;
     const int8_t *high = a->high + (size_t)token * m->inputs, *low = a->low + (size_t)token * m->inputs;
-    const float *token_scales = a->scales + (size_t)token * groups;
-    const int32_t *corrections = a->corrections + (size_t)token * groups;
-    __m512 sums[TILE];
-    for (int t = 0; t < count; t++) sums[t] = _mm512_setzero_ps();
-    for (int group = 0; group < groups; group++) {
+    const size_t start = (size_t)token * groups;
+    const __m512i nibble = _mm512_set1_epi8(15);
+    vec sums[TILE];
+    for (int t = 0; t < count; t++) sums[t] = (vec){0};
+    for (int group = 0; group < groups; group++, data += bytes, scales += halves) {
         __m512i products[TILE], highs[TILE];
-        for (int t = 0; t < count; t++) products[t] = _mm512_set1_epi32(corrections[t * groups + group]);
-        for (int t = 0; t < count; t++) highs[t] = _mm512_setzero_si512();
-        for (int quad = 0; quad < GROUP / 4; quad++) {
-            __m512i weights = _mm512_loadu_si512(data + group * GROUP_BYTES + quad * 64);
+        for (int t = 0; t < count; t++) {
+            products[t] = bits == 4 ? _mm512_setzero_si512() : _mm512_set1_epi32(a->corrections[start + t * groups + group]);
+            highs[t] = _mm512_setzero_si512();
+        }
+        for (int pair = 0; pair < GROUP / 8; pair++) {
+            __m512i even, odd;
+            if (bits == 4) {
+                __m512i both = _mm512_loadu_si512(data + pair * 64);
+                even = _mm512_and_si512(both, nibble);
+                odd = _mm512_and_si512(_mm512_srli_epi16(both, 4), nibble);
+            } else {
+                even = _mm512_loadu_si512(data + pair * 128);
+                odd = _mm512_loadu_si512(data + pair * 128 + 64);
+            }
             for (int t = 0; t < count; t++) {
-                size_t place = (size_t)t * m->inputs + group * GROUP + quad * 4;
-                highs[t] = _mm512_dpbusd_epi32(highs[t], weights, _mm512_set1_epi32(four_bytes(high + place)));
-                products[t] = _mm512_dpbusd_epi32(products[t], weights, _mm512_set1_epi32(four_bytes(low + place)));
+                size_t place = (size_t)t * m->inputs + group * GROUP + pair * 8;
+                highs[t] = _mm512_dpbusd_epi32(highs[t], even, four_bytes(high + place));
+                products[t] = _mm512_dpbusd_epi32(products[t], even, four_bytes(low + place));
+                highs[t] = _mm512_dpbusd_epi32(highs[t], odd, four_bytes(high + place + 4));
+                products[t] = _mm512_dpbusd_epi32(products[t], odd, four_bytes(low + place + 4));
             }
         }
-        __m512 scale = _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(scales + group * BLOCK)));
+        vec scale = from_halves(scales);
         for (int t = 0; t < count; t++) {
-            __m512 both = _mm512_mul_ps(scale, _mm512_set1_ps(token_scales[t * groups + group]));
             products[t] = _mm512_add_epi32(products[t], _mm512_slli_epi32(highs[t], 7));
-            sums[t] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(products[t]), both, sums[t]);
+            sums[t] += (vec)_mm512_cvtepi32_ps(products[t]) * (scale * a->scales[start + t * groups + group]);
+            if (bits == 4) sums[t] += from_halves(scales + BLOCK) * a->totals[start + t * groups + group];
         }
     }
-    for (int t = 0; t < count; t++) _mm512_storeu_ps(out[t], sums[t]);
+    for (int t = 0; t < count; t++) *(vec *)out[t] = sums[t];
 }
 
 static void multiply(const Matrix *m, int block, const Quantised *a, int token, int count, float out[][BLOCK]) {
-    switch (count) {
-        case 1: tile(m, block, a, token, 1, out); break;
-        case 2: tile(m, block, a, token, 2, out); break;
-        case 3: tile(m, block, a, token, 3, out); break;
-        case 4: tile(m, block, a, token, 4, out); break;
-        case 5: tile(m, block, a, token, 5, out); break;
-        default: tile(m, block, a, token, TILE, out);
+    switch (m->bits * 8 + count) {
+        case 65: tile(m, 8, block, a, token, 1, out); break;
+        case 66: tile(m, 8, block, a, token, 2, out); break;
+        case 67: tile(m, 8, block, a, token, 3, out); break;
+        case 68: tile(m, 8, block, a, token, 4, out); break;
+        case 69: tile(m, 8, block, a, token, 5, out); break;
+        case 70: tile(m, 8, block, a, token, 6, out); break;
+        case 33: tile(m, 4, block, a, token, 1, out); break;
+        case 34: tile(m, 4, block, a, token, 2, out); break;
+        case 35: tile(m, 4, block, a, token, 3, out); break;
+        case 36: tile(m, 4, block, a, token, 4, out); break;
+        case 37: tile(m, 4, block, a, token, 5, out); break;
+        default: tile(m, 4, block, a, token, TILE, out);
     }
 }
 
@@ -171,32 +202,53 @@ static inline float from_half(uint16_t half) {
     return value;
 }
 
+static inline vec from_halves(const uint16_t *halves) {
+    vec values;
+    for (int i = 0; i < BLOCK; i++) values[i] = from_half(halves[i]);
+    return values;
+}
+
 /* The same integers on any processor. */
 static void multiply(const Matrix *m, int block, const Quantised *a, int token, int count, float out[][BLOCK]) {
-    const int groups = m->inputs / GROUP;
+    const int groups = m->inputs / GROUP, four = m->bits == 4;
     for (int t = 0; t < count; t++) {
         size_t start = (size_t)(token + t) * m->inputs;
-        float sums[BLOCK] = {0};
+        vec sums = {0};
         for (int group = 0; group < groups; group++) {
-            size_t place = (size_t)block * groups + group;
-            const uint8_t *data = m->data + place * GROUP_BYTES;
-            int32_t products[BLOCK];
-            for (int i = 0; i < BLOCK; i++) products[i] = a->corrections[(size_t)(token + t) * groups + group];
-            for (int quad = 0; quad < GROUP / 4; quad++) {
-                int32_t four[4];
+            size_t place = (size_t)block * groups + group, of_token = (size_t)(token + t) * groups + group;
+            const uint8_t *data = m->data + place * (four ? GROUP_BYTES / 2 : GROUP_BYTES);
+            const uint16_t *scales = m->scales + place * (four ? 2 * BLOCK : BLOCK);
+            ivec products = (four ? 0 : a->corrections[of_token]) - (ivec){0};
+            for (int quad = 0; quad < GROUP / 4; quad++)
                 for (int j = 0; j < 4; j++) {
                     size_t at = start + group * GROUP + quad * 4 + j;
-                    four[j] = a->high[at] * 128 + a->low[at];
+                    int32_t activation = a->high[at] * 128 + a->low[at];
+                    for (int i = 0; i < BLOCK; i++) {
+                        int byte = data[(four ? quad / 2 : quad) * 64 + i * 4 + j];
+                        products[i] += activation * (four ? byte >> quad % 2 * 4 & 15 : byte);
+                    }
                 }
-                for (int i = 0; i < BLOCK; i++)
-                    for (int j = 0; j < 4; j++) products[i] += data[quad * 64 + i * 4 + j] * four[j];
-            }
-            float scale = a->scales[(size_t)(token + t) * groups + group];
-            for (int i = 0; i < BLOCK; i++) sums[i] += products[i] * (from_half(m->scales[place * BLOCK + i]) * scale);
+            sums += __builtin_convertvector(products, vec) * (from_halves(scales) * a->scales[of_token]);
+            if (four) sums += from_halves(scales + BLOCK) * a->totals[of_token];
         }
-        memcpy(out[t], sums, sizeof sums);
+        *(vec *)out[t] = sums;
     }
 }
 
 #endif
+
+/* Adds a block's low-rank part; `reduced` [count][width] is what the matrix's `down` gave for these tokens. */
+static inline void add_low_rank(const Matrix *m, int block, const float *reduced, int width, int count, float out[][BLOCK]) {
+    const uint16_t *up = m->up + (size_t)block * m->rank * BLOCK;
+    for (int t = 0; t < count; t++) {
+        const float *from = reduced + (size_t)t * width + m->branch[block] * m->rank;
+        vec sums[2] = {*(vec *)out[t], {0}};
+        for (int r = 0; r < m->rank; r += 2) {
+            sums[0] += from_halves(up + r * BLOCK) * from[r];
+            sums[1] += from_halves(up + (r + 1) * BLOCK) * from[r + 1];
+        }
+        *(vec *)out[t] = sums[0] + sums[1];
+    }
+}
+
 #endif

@@ -17,8 +17,10 @@ class Matrix(ctypes.Structure):
     _fields_ = (
         ("data", ctypes.c_void_p),
         ("scales", ctypes.c_void_p),
-        ("inputs", ctypes.c_int32),
-        ("blocks", ctypes.c_int32),
+        ("down", ctypes.c_void_p),
+        ("up", ctypes.c_void_p),
+        ("branch", ctypes.c_void_p),
+        *((name, ctypes.c_int32) for name in ("inputs", "blocks", "bits", "rank")),
     )
 
 

@@ -39,6 +39,8 @@ typedef struct {
     float *x, *normed, *projected, *mixed, *logits;
     float *cosines, *sines; /* [n][head_width / 2] */
     Quantised narrow, wide; /* activations of hidden and of intermediate width */
+    float *reduced;         /* [n][reduced_width], what the present matrix's low-rank part begins with */
+    int reduced_width;
     const float *norm;
     const Matrix *matrix;
     const Quantised *activations;
@@ -64,6 +66,15 @@ static void quantise_mixed(void *context, int piece) {
     for (int t = piece * 8; t < least(s->n, piece * 8 + 8); t++) quantise(s->mixed + (size_t)t * width, &s->narrow, t);
 }
 
+/* Tokens t to t + count times a block, its low-rank part included. */
+static void product(
+    const Step *s, const Matrix *matrix, int block, const Quantised *activations, int t, int count, float out[][BLOCK]
+) {
+    multiply(matrix, block, activations, t, count, out);
+    if (matrix->down)
+        add_low_rank(matrix, block, s->reduced + (size_t)t * s->reduced_width, s->reduced_width, count, out);
+}
+
 /* target [n][target_width] = (or, if it adds, +=) matrix x activations, for `per_piece` blocks. */
 static void project(void *context, int piece) {
     Step *s = context;
@@ -71,7 +82,7 @@ static void project(void *context, int piece) {
     for (int block = piece * s->per_piece; block < least(s->matrix->blocks, (piece + 1) * s->per_piece); block++)
         for (int t = 0; t < s->n; t += TILE) {
             int count = least(TILE, s->n - t);
-            multiply(s->matrix, block, s->activations, t, count, out);
+            product(s, s->matrix, block, s->activations, t, count, out);
             for (int i = 0; i < count; i++) {
                 vec *place = (vec *)(s->target + (size_t)(t + i) * s->target_width + block * BLOCK);
                 if (s->adds) *place += *(vec *)out[i];
@@ -88,8 +99,8 @@ static void feed(void *context, int piece) {
     for (int t = 0; t < s->n; t += TILE) {
         int count = least(TILE, s->n - t);
         for (int half = 0; half < 2; half++) {
-            multiply(m, piece * 4 + half * 2, &s->narrow, t, count, gate);
-            multiply(m, piece * 4 + half * 2 + 1, &s->narrow, t, count, up);
+            product(s, m, piece * 4 + half * 2, &s->narrow, t, count, gate);
+            product(s, m, piece * 4 + half * 2 + 1, &s->narrow, t, count, up);
             for (int i = 0; i < count; i++) {
                 vec g = *(vec *)gate[i];
                 *(vec *)(group[i] + half * BLOCK) = g / (exponential(-g) + 1.0f) * *(vec *)up[i];
@@ -197,9 +208,12 @@ static void share_norm(Crew *crew, Step *s, const float *weight) {
     share(crew, (s->n + 7) / 8, normalise, s);
 }
 
+static void share_reduced(Crew *crew, Step *s, const Matrix *matrix, const Quantised *activations);
+
 static void share_product(
     Crew *crew, Step *s, const Matrix *matrix, const Quantised *activations, float *target, int adds
 ) {
+    share_reduced(crew, s, matrix, activations);
     s->matrix = matrix;
     s->activations = activations;
     s->target = target;
@@ -209,19 +223,39 @@ static void share_product(
     share(crew, (matrix->blocks + s->per_piece - 1) / s->per_piece, project, s);
 }
 
+/* The first half of a matrix's low-rank part, where it has one. */
+static void share_reduced(Crew *crew, Step *s, const Matrix *matrix, const Quantised *activations) {
+    if (!matrix->down) return;
+    share_product(crew, s, matrix->down, activations, s->reduced, 0);
+    s->reduced_width = s->target_width;
+}
+
+static int widest_reduced(const Model *model) {
+    int widest = 1;
+    for (int i = 0; i < model->layers; i++) {
+        const Layer *layer = &model->layer[i];
+        const Matrix *all[] = {&layer->query_key_value, &layer->output, &layer->gate_up, &layer->down};
+        for (int j = 0; j < 4; j++)
+            if (all[j]->down && all[j]->down->blocks * BLOCK > widest) widest = all[j]->down->blocks * BLOCK;
+    }
+    return widest;
+}
+
 static int make_quantised(Quantised *q, int n, int inputs) {
     q->inputs = inputs;
     q->high = malloc((size_t)n * inputs);
     q->low = malloc((size_t)n * inputs);
     q->scales = malloc((size_t)n * (inputs / GROUP) * sizeof(float));
+    q->totals = malloc((size_t)n * (inputs / GROUP) * sizeof(float));
     q->corrections = malloc((size_t)n * (inputs / GROUP) * sizeof(int32_t));
-    return q->high && q->low && q->scales && q->corrections;
+    return q->high && q->low && q->scales && q->totals && q->corrections;
 }
 
 static void free_quantised(Quantised *q) {
     free(q->high);
     free(q->low);
     free(q->scales);
+    free(q->totals);
     free(q->corrections);
 }
 
@@ -255,10 +289,11 @@ int openferret_step(
     s.normed = malloc((size_t)most * hidden * sizeof(float));
     s.projected = malloc((size_t)n * all * sizeof(float));
     s.mixed = malloc((size_t)n * hidden * sizeof(float));
+    s.reduced = malloc((size_t)n * widest_reduced(model) * sizeof(float));
     s.cosines = malloc((size_t)n * half * sizeof(float));
     s.sines = malloc((size_t)n * half * sizeof(float));
     int fits = make_quantised(&s.narrow, most, hidden) & make_quantised(&s.wide, n, model->intermediate);
-    fits = fits && s.x && s.normed && s.projected && s.mixed && s.cosines && s.sines;
+    fits = fits && s.x && s.normed && s.projected && s.mixed && s.reduced && s.cosines && s.sines;
     if (fits) {
         memcpy(s.x, embeddings, (size_t)n * hidden * sizeof(float));
         for (int t = 0; t < n; t++)
@@ -279,6 +314,7 @@ int openferret_step(
             share(crew, eighths, quantise_mixed, &s);
             share_product(crew, &s, &layer->output, &s.narrow, s.x, 1);
             share_norm(crew, &s, layer->feed_norm);
+            share_reduced(crew, &s, &layer->gate_up, &s.narrow);
             share(crew, model->intermediate / GROUP, feed, &s);
             share_product(crew, &s, &layer->down, &s.wide, s.x, 1);
         }
@@ -295,6 +331,7 @@ int openferret_step(
     free(s.normed);
     free(s.projected);
     free(s.mixed);
+    free(s.reduced);
     free(s.cosines);
     free(s.sines);
     free_quantised(&s.narrow);

@@ -1,4 +1,4 @@
-"""A language model's weights, rounded to eight bits and laid out as kernels.h reads them, in one file.
+"""A language model's weights in four or eight bits, laid out as kernels.h reads them, in one file.
 
 The file begins with a line of JSON (where each array lies) and is opened by memory-mapping: what a process does
 not touch it does not load, and several processes share it.
@@ -11,16 +11,28 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array: TypeAlias = NDArray[Any]
+from openferret.generation.native.matrices import (
+    BLOCK,
+    GROUP,
+    Array,
+    LowRank,
+    Part,
+    pack_matrix,
+    packed_parts,
+)
 
-BLOCK = 16
-GROUP = 32
-VERSION = 1
+VERSION = 2
+PARTS = ("query_key_value", "output", "gate_up", "down")  # matrices of a layer
+_JOINED = (
+    ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
+    ("self_attn.o_proj",),
+    ("mlp.gate_proj", "mlp.up_proj"),
+    ("mlp.down_proj",),
+)
 _ALIGNMENT = 64  # bytes: a cache line, so that no vector is read from two
 _LONGEST_HEADER = 1 << 20
 
@@ -97,71 +109,39 @@ def _rope(config: Mapping[str, Any]) -> Mapping[str, Any]:
     return config.get("rope_parameters") or {}
 
 
-def pack_matrix(weight: Array) -> tuple[Array, Array]:
-    """A weight matrix [N, K] -> bytes [blocks, K / 32, 8, 16, 4] and float16 scales [blocks, K / 32, 16].
-
-    N is filled up to a multiple of 16 with zeros. Each group of 32 inputs of an output has its own scale, its largest
-    weight / 127; a byte is a weight in units of its scale, + 128.
-
-    Example:
-        >>> data, scales = pack_matrix(np.ones((16, 32), np.float32))
-        >>> data.shape, int(data.max()), float(scales[0, 0, 0] * 127)
-        ((1, 1, 8, 16, 4), 255, 1.0)
-    """
-    outputs, inputs = weight.shape
-    blocks, groups = -(-outputs // BLOCK), inputs // GROUP
-    padded = np.zeros((blocks * BLOCK, inputs), np.float32)
-    padded[:outputs] = weight
-    parts = padded.reshape(blocks, BLOCK, groups, GROUP)
-    scales = (np.abs(parts).max(-1) / 127).astype(np.float16)
-    divisor = np.where(scales > 0, scales.astype(np.float32), 1)[..., None]
-    rounded = np.rint(parts / divisor).clip(-127, 127) + 128
-    data = rounded.astype(np.uint8).reshape(blocks, BLOCK, groups, GROUP // 4, 4).transpose(0, 2, 3, 1, 4)
-    return np.ascontiguousarray(data), np.ascontiguousarray(scales.transpose(0, 2, 1))
-
-
-def interleave(gate: Array, up: Array) -> Array:
-    """Rows of two matrices of one shape, 16 of the first and 16 of the second in turns."""
-    parts = [one.reshape(-1, 1, BLOCK, one.shape[1]) for one in (gate, up)]
-    return np.concatenate(parts, axis=1).reshape(-1, gate.shape[1])
-
-
-def packed_arrays(shape: LlamaShape, tensor: Callable[[str], Array]) -> Iterator[tuple[str, Array]]:
+def packed_arrays(
+    shape: LlamaShape,
+    tensor: Callable[[str], Array],
+    update: Callable[[str], LowRank | None] = lambda _: None,
+) -> Iterator[tuple[str, Array]]:
     """Every array of the file by its name, one at a time.
 
     Args:
         shape: of the model.
         tensor: gives a weight by its name in `LlamaModel`, or "lm_head.weight".
+        update: what an adapter added to it; None where nothing is known of one.
     """
 
     def floats(name: str) -> Array:
         return np.ascontiguousarray(tensor(name), np.float32)
 
-    def matrix(name: str, weight: Array) -> Iterator[tuple[str, Array]]:
-        data, scales = pack_matrix(weight)
-        yield f"{name}.data", data
-        yield f"{name}.scales", scales
-
     half = np.arange(0, shape.head_width, 2, dtype=np.float32) / np.float32(shape.head_width)
     yield "frequencies", (1 / np.float32(shape.rope_theta) ** half).astype(np.float32)
     for index in range(shape.layers):
         layer = f"layers.{index}"
-        attention, feed = f"{layer}.self_attn", f"{layer}.mlp"
         yield f"{layer}.attention_norm", floats(f"{layer}.input_layernorm.weight")
         yield f"{layer}.feed_norm", floats(f"{layer}.post_attention_layernorm.weight")
-        joined = [floats(f"{attention}.{one}_proj.weight") for one in "qkv"]
-        yield from matrix(f"{layer}.query_key_value", np.concatenate(joined))
-        yield from matrix(f"{layer}.output", floats(f"{attention}.o_proj.weight"))
-        pair = interleave(floats(f"{feed}.gate_proj.weight"), floats(f"{feed}.up_proj.weight"))
-        yield from matrix(f"{layer}.gate_up", pair)
-        yield from matrix(f"{layer}.down", floats(f"{feed}.down_proj.weight"))
+        for name, places in zip(PARTS, _JOINED, strict=True):
+            names = [f"{layer}.{place}.weight" for place in places]
+            parts = [Part(floats(one), update(one)) for one in names]
+            yield from packed_parts(f"{layer}.{name}", parts, in_turns=name == "gate_up")
     yield "final_norm", floats("norm.weight")
-    yield from matrix("head", floats("lm_head.weight"))
+    yield from zip(("head.data", "head.scales"), pack_matrix(floats("lm_head.weight")), strict=True)
 
 
 @dataclass(frozen=True)
 class PackedWeights:
-    """A language model in eight bits.
+    """A language model in four or eight bits.
 
     Attributes:
         shape: its sizes.
