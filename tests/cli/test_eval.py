@@ -81,6 +81,16 @@ def test_predictions_are_scored_without_pictures_or_model(run, pope, tmp_path):
     assert FakeModel.loads == 1
 
 
+def test_two_runs_are_compared_in_pairs(run, pope, tmp_path):
+    run("eval", *pope, "--out", tmp_path / "out")
+    file = tmp_path / "out" / "predictions.jsonl"
+    result = run("eval", "score", pope[0], file, *pope[1:], "--against", file)
+    assert result.exit_code == 0, result.output
+    assert "+0.00 points" in result.stdout
+    assert "[+0.00, +0.00]" in result.stdout
+    assert "same words: " in result.stderr
+
+
 def test_a_report_of_a_run(run, pope, tmp_path):
     run("eval", *pope, "--out", tmp_path / "out")
     result = run("eval", "report", tmp_path / "out", "--out", tmp_path / "report")

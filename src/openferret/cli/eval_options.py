@@ -229,6 +229,13 @@ class Scoring:
         Path | None, typer.Option(metavar="DIR", help="Write results.json and gallery.json there.")
     ] = None
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many pictures.")] = None
+    against: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Another run's predictions of the same questions: what PREDICTIONS gain over them, paired.",
+        ),
+    ] = None
 
 
 DATA_OF: dict[str, type] = {

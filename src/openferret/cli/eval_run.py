@@ -16,6 +16,7 @@ from openferret.cli.eval_options import Bench, Candidate, Scoring
 from openferret.cli.terminal import printable
 from openferret.errors import InputError
 from openferret.eval import runner
+from openferret.eval.comparison import Comparison, compare_files
 from openferret.eval.dialects import DIALECTS
 from openferret.eval.models import FerretModel, Model
 from openferret.eval.peers import PREFIX, load_peer
@@ -54,6 +55,8 @@ def score(task: str, predictions: Path, data: Any, scoring: Scoring) -> None:
     benchmark = _benchmark(task, data, scoring.out or predictions.parent)
     planned = runner.plan(benchmark, scoring.limit, look=False)
     print_results(runner.score_file(benchmark, planned, predictions, scoring.out))
+    if scoring.against is not None:
+        print_comparison(compare_files(benchmark, planned, scoring.against, predictions, scoring.out))
 
 
 def print_results(results: Mapping[str, Any]) -> None:
@@ -68,6 +71,21 @@ def print_results(results: Mapping[str, Any]) -> None:
     typer.echo(f"valid: {results['valid_percent']} % of {results['n']} questions", err=True)
     for note in results["notes"]:
         typer.echo(printable(note), err=True)
+
+
+def print_comparison(comparison: Comparison) -> None:
+    """Differences as a table of text, in points of a hundred or as the figure has them."""
+    width = max((len(one.name) for one in comparison.differences), default=0)
+    for one in comparison.differences:
+        factor = 100 if one.unit == "share" else 1
+        value = "-" if one.difference is None else f"{factor * one.difference:+.2f} points"
+        interval = ""
+        if one.low is not None and one.high is not None:
+            interval = f"[{factor * one.low:+.2f}, {factor * one.high:+.2f}]"
+        typer.echo(
+            printable(f"{one.name:{width}}  {one.rule:8}  {value:>13}  {interval:18}  n = {one.n}".rstrip())
+        )
+    typer.echo(f"same words: {comparison.same_words} of {comparison.questions} answers", err=True)
 
 
 def _benchmark(task: str, data: Any, folder: Path) -> Benchmark:

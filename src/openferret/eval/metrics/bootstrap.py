@@ -7,7 +7,7 @@ of sums, and a metric is a function of the sum of the rows: one matrix product d
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TypeAlias
 
@@ -22,12 +22,18 @@ _CHUNK = 4_000_000  # weights held at once
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value, its 95 % interval, and how many questions it rests on; None where nothing was counted."""
+    """A value, its 95 % interval, and how many questions it rests on; None where nothing was counted.
+
+    `pictures` says how many were drawn from, and `drawn` holds the value of each draw: two estimates of the same
+    pictures can be compared draw by draw.
+    """
 
     value: float | None
     low: float | None
     high: float | None
     n: int
+    pictures: int = field(default=0, repr=False, compare=False)
+    drawn: FloatArray | None = field(default=None, repr=False, compare=False)
 
 
 def sum_by_picture(pictures: Sequence[str], rows: Sequence[Sequence[float]]) -> FloatArray:
@@ -88,8 +94,9 @@ def estimate(
     for start in range(0, draws, step):
         weights = _draw(pictures, min(step, draws - start), seed, start)
         drawn.append(np.asarray(statistic(weights @ by_picture)))
-    low, high = np.nanpercentile(np.concatenate(drawn), [2.5, 97.5])
-    return Estimate(value, float(low), float(high), n)
+    every = np.concatenate(drawn)
+    low, high = np.nanpercentile(every, [2.5, 97.5])
+    return Estimate(value, float(low), float(high), n, pictures, every)
 
 
 @lru_cache(maxsize=2)
