@@ -13,7 +13,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,11 +89,17 @@ def get(port: int, path: str) -> tuple[int, bytes]:
 @contextmanager
 def server(model: str, rows: int, cache_megabytes: int, **more: float) -> Iterator[tuple[int, int]]:
     """A server in a process of its own, ready: its port and process id. It is stopped in the end."""
+    words = [f"--{name.replace('_', '-')}={value}" for name, value in more.items()]
+    with started([sys.executable, __file__, model, str(rows), str(cache_megabytes), *words]) as running:
+        yield running
+
+
+@contextmanager
+def started(command: Sequence[str]) -> Iterator[tuple[int, int]]:
+    """A server of a command that takes `--port`, ready: its port and process id. It is stopped in the end."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    words = [f"--{name.replace('_', '-')}={value}" for name, value in more.items()]
-    command = [sys.executable, __file__, str(port), model, str(rows), str(cache_megabytes), *words]
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen([*command, f"--port={port}"], stderr=subprocess.DEVNULL)
     try:
         ends = time.monotonic() + _START_SECONDS
         while not _is_ready(port):
@@ -115,10 +121,10 @@ def _is_ready(port: int) -> bool:
 
 def _serve() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("port", type=int)
     parser.add_argument("model")
     parser.add_argument("rows", type=int)
     parser.add_argument("cache_megabytes", type=int)
+    parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--deadline", type=float, default=600.0)
     parser.add_argument("--image-megabytes", type=int, default=512)
     given = parser.parse_args()

@@ -18,6 +18,7 @@ from PIL import Image, ImageDraw
 
 from .decoding import MAX_PIXELS, read_picture
 from .errors import InputError
+from .runs import Runs
 
 BoolArray: TypeAlias = NDArray[np.bool_]
 FloatArray: TypeAlias = NDArray[np.float64]
@@ -152,10 +153,34 @@ def shrink_mask(mask: BoolArray, columns: int, rows: int) -> BoolArray:
     height, width = mask.shape
     if (height, width) == (rows, columns):
         return mask
-    tops, lefts = np.arange(rows) * height // rows, np.arange(columns) * width // columns
-    covered = np.add.reduceat(np.add.reduceat(mask, tops, axis=0, dtype=np.int32), lefts, axis=1)
-    cells = np.outer(np.diff(tops, append=height), np.diff(lefts, append=width))
-    halves: BoolArray = 2 * covered >= cells
+    return _half_covered(_count_cells(mask, columns, rows), width, height)
+
+
+def shrink_runs(runs: Runs, columns: int, rows: int) -> BoolArray:
+    """As `shrink_mask`, of a mask whose pixels are never made; the work is that of its runs.
+
+    >>> shrink_runs(Runs.of(np.eye(4, dtype=bool)), 2, 2).astype(int).tolist()
+    [[1, 0], [0, 1]]
+    """
+    return _half_covered(runs.coverage(columns, rows), runs.width, runs.height)
+
+
+def _count_cells(mask: BoolArray, columns: int, rows: int) -> NDArray[Any]:
+    """Pixels inside each cell of a coarser grid, memory walked in its own order."""
+    if mask.flags.f_contiguous and (not mask.flags.c_contiguous or mask.shape[1] == 1):
+        return _count_cells(mask.T, rows, columns).T
+    height, width = mask.shape
+    counted: NDArray[Any] = mask.view(np.uint8)
+    for axis, cells, size in ((1, columns, width), (0, rows, height)):
+        if cells != size:
+            counted = np.add.reduceat(counted, np.arange(cells) * size // cells, axis=axis, dtype=np.int32)
+    return counted
+
+
+def _half_covered(covered: NDArray[Any], width: int, height: int) -> BoolArray:
+    rows, columns = covered.shape
+    tops, lefts = np.arange(rows + 1) * height // rows, np.arange(columns + 1) * width // columns
+    halves: BoolArray = 2 * covered >= np.outer(np.diff(tops), np.diff(lefts))
     return halves if halves.any() else covered == covered.max()
 
 
@@ -217,6 +242,15 @@ def decode_rle(rle: Mapping[str, Any]) -> BoolArray:
     >>> decode_rle({"size": [2, 2], "counts": [1, 2, 1]}).astype(int).tolist()
     [[0, 1], [1, 0]]
     """
+    return read_rle(rle).mask()
+
+
+def read_rle(rle: Mapping[str, Any]) -> Runs:
+    """As `decode_rle`, but no pixels are made.
+
+    >>> read_rle({"size": [2, 2], "counts": [1, 2, 1]}).bounds()
+    (0, 0, 2, 2)
+    """
     try:
         height, width = (int(side) for side in rle["size"])
         counts = rle["counts"]
@@ -230,7 +264,7 @@ def decode_rle(rle: Mapping[str, Any]) -> BoolArray:
         raise InputError(
             f"the runs of the COCO RLE must be 0 or more and fill its {height} x {width} pixels exactly"
         )
-    return np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(width, height).T
+    return Runs.alternating(width, height, runs)
 
 
 def _read_runs(counts: Any) -> NDArray[np.int64]:

@@ -8,16 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias, get_args
+from typing import TYPE_CHECKING, TypeAlias, get_args
 
 from .checks import check_kind, finite_number, finite_pairs, shorten, split_numbers, split_pairs
 from .errors import InputError
+from .pixel_mask import Mask as Mask
 
 if (
     TYPE_CHECKING
 ):  # NumPy and Pillow are imported where they are used: reading a command's options needs neither.
-    import numpy as np
-
     from .masks import BoolArray
 
 _POINT_RADIUS = (
@@ -105,57 +104,6 @@ class Polygon:
         object.__setattr__(self, "points", finite_pairs(self.points, "polygon", at_least=3))
 
 
-@dataclass(frozen=True, eq=False, repr=False)
-class Mask:
-    """Any shape, as an array [height, width] of the picture's own size; what is not 0 is inside.
-
-    It is copied as read-only bool; masks are equal if their content is. `openferret.masks` reads PNG files,
-    alpha channels and COCO run lengths.
-
-    Raises:
-        InputError: not a two-dimensional array of booleans or finite numbers, or nothing inside.
-
-    >>> Mask([[0, 1], [0, 1]])
-    Mask(2 x 2 pixels, 2 inside)
-    """
-
-    array: np.ndarray[Any, np.dtype[np.bool_]]
-
-    def __post_init__(self) -> None:
-        import numpy as np
-
-        try:
-            values = np.asarray(self.array)
-        except ValueError:
-            raise InputError(
-                "a mask must be a two-dimensional array, but its rows differ in length"
-            ) from None
-        if values.ndim != 2 or values.dtype.kind not in "biuf":
-            form = f"{values.ndim}-dimensional {values.dtype}"
-            raise InputError(f"a mask must be a two-dimensional array of booleans or numbers, not {form}")
-        if values.dtype.kind == "f" and not np.isfinite(values).all():
-            raise InputError("the mask holds a number that is not finite; use 0 outside and 1 inside")
-        inside = values != 0
-        if not inside.any():
-            raise InputError("the mask is empty; at least one pixel must be inside")
-        inside.flags.writeable = False
-        object.__setattr__(self, "array", inside)
-
-    def __eq__(self, other: object) -> bool:
-        import numpy as np
-
-        return np.array_equal(self.array, other.array) if isinstance(other, Mask) else NotImplemented
-
-    def __hash__(self) -> int:
-        import numpy as np
-
-        return hash((self.array.shape, np.packbits(self.array).tobytes()))
-
-    def __repr__(self) -> str:
-        height, width = self.array.shape
-        return f"Mask({width} x {height} pixels, {int(self.array.sum())} inside)"
-
-
 Region: TypeAlias = Point | Box | Scribble | Polygon | Mask
 
 
@@ -204,9 +152,9 @@ def fit_region(region: Region, width: int, height: int) -> tuple[Region, list[st
             return Scribble(inside, stroke), [_outside("scribble", width, height, "was clipped")]
         case Polygon():
             return _fit_polygon(region, width, height)
-        case Mask(array):
-            if array.shape != (height, width):
-                size = f"{array.shape[1]} x {array.shape[0]}"
+        case Mask():
+            if region.size != (width, height):
+                size = f"{region.size[0]} x {region.size[1]}"
                 raise InputError(
                     f"the mask is {size} pixels; it must be as large as the picture, {width} x {height}"
                 )
@@ -223,10 +171,7 @@ def region_bounds(region: Region, width: int, height: int) -> Box:
     if isinstance(fitted, Box):
         return fitted
     if isinstance(fitted, Mask):
-        import numpy as np
-
-        across, down = np.flatnonzero(fitted.array.any(axis=0)), np.flatnonzero(fitted.array.any(axis=1))
-        return Box(across[0], down[0], across[-1] + 1, down[-1] + 1)
+        return Box(*fitted.bounds)
     points = ((fitted.x, fitted.y),) if isinstance(fitted, Point) else fitted.points
     reach = 0.0 if isinstance(fitted, Polygon) else _brush_radius(fitted, width, height)
     xs, ys = [x for x, _ in points], [y for _, y in points]
@@ -264,8 +209,8 @@ def region_mask(region: Region, width: int, height: int, max_side: int = 1024) -
     columns, rows = max(1, round(width * scale)), max(1, round(height * scale))
     across, down = columns / width, rows / height
     match fitted:
-        case Mask(array):
-            return masks.shrink_mask(array, columns, rows)
+        case Mask():
+            return fitted.shrunk(columns, rows)
         case Point(x, y):
             radius = point_radius(width, height)
             mask = masks.fill_ellipse(x * across, y * down, radius * across, radius * down, columns, rows)

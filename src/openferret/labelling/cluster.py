@@ -13,6 +13,7 @@ from openferret.cli.results import Results
 from openferret.errors import InputError
 from openferret.labelling.job import Labelling, Outcome, look_for
 from openferret.labelling.sources import Source, TarPicture, key_of, open_source
+from openferret.ray_cluster import connect
 
 if TYPE_CHECKING:
     from openferret.predictor import Ferret
@@ -91,15 +92,7 @@ def label_on_ray(
 def _rows(
     todo: Sequence[tuple[int, Source]], labelling: Labelling, load: Callable[[], Ferret], workers: int
 ) -> Iterator[dict[str, Any]]:
-    os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")
-    try:
-        import ray
-        import ray.data
-    except ImportError:
-        raise InputError("--engine ray needs Ray: pip install 'openferret[ray]'") from None
-    started_here = not ray.is_initialized()
-    if started_here:
-        ray.init(include_dashboard=False, log_to_driver=False)
+    ray, started_here = connect("data")
     try:
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False  # the command has its own

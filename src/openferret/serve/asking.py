@@ -6,10 +6,11 @@ import asyncio
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+import anyio
 import anyio.to_thread
 from fastapi import Request
 from starlette.responses import Response
@@ -41,6 +42,7 @@ class Service:
         limits: of requests.
         budget: of memory.
         deadline: seconds for an answer.
+        masks: lets one request's masks be read at a time.
     """
 
     engine: Backend
@@ -49,6 +51,7 @@ class Service:
     limits: Limits
     budget: Budget
     deadline: float
+    masks: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(1))
 
 
 @dataclass(frozen=True)
@@ -100,10 +103,17 @@ async def subject(service: Service, image: ImageRef, specs: Sequence[RegionSpec]
             else:
                 raw = await anyio.to_thread.run_sync(service.fetcher.get, image.url or "")
             picture = await stack.enter_async_context(service.store.decoded(raw))
-        size = picture.image.size
-        stack.enter_context(service.budget.hold(mask_bytes(specs, size)))
-        read = partial(read_regions, specs, size, service.limits)
-        yield Subject(picture, await anyio.to_thread.run_sync(read))
+        yield Subject(picture, await _read(service, specs, picture.image.size, stack))
+
+
+async def _read(
+    service: Service, specs: Sequence[RegionSpec], size: tuple[int, int], stack: AsyncExitStack
+) -> list[Region]:
+    """Regions, their memory reserved; masks are read one request's at a time."""
+    taken = mask_bytes(specs, size)
+    stack.enter_context(service.budget.hold(taken))
+    read = partial(read_regions, specs, size, service.limits)
+    return await anyio.to_thread.run_sync(read, limiter=service.masks if taken else None)
 
 
 def new_job(request: Request, picture: Picture, work: Work) -> Job:

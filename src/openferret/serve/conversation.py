@@ -12,6 +12,7 @@ from openferret.processing.processor import escape_text
 from openferret.regions import Region
 from openferret.scene import Scene
 from openferret.serve.errors import ServeError
+from openferret.serve.limits import LIMITS
 from openferret.serve.schemas import (
     AssistantMessage,
     ImagePart,
@@ -23,8 +24,10 @@ from openferret.serve.schemas import (
     TextPart,
     UserMessage,
 )
+from openferret.serve.work import check_mentions
 
 _LONGEST_URL = 2048
+_LONGEST_TOKEN = 64  # characters
 _NO_SYSTEM = "the system message was not read: this model has no place for one"
 _FORGOTTEN = "the conversation grew too long; its earlier turns were forgotten"
 
@@ -42,6 +45,10 @@ class Turn:
     question: str
     regions: int
     answer: str | None = None
+
+    def longer_than(self, tokens: int) -> bool:
+        """Whether it cannot fit, by its letters alone."""
+        return len(self.question) + len(self.answer or "") > tokens * _LONGEST_TOKEN
 
 
 @dataclass(frozen=True)
@@ -79,12 +86,15 @@ def read_dialogue(messages: Sequence[Message]) -> Dialogue:
                 if turns and turns[-1].answer is None:
                     raise ServeError(422, "invalid_messages", "a user's message must follow an answer")
                 text, own = _read_parts(message, images)
+                _check_length(text)
                 turns.append(Turn(text, len(own)))
                 specs += own
             case AssistantMessage():
                 if not turns or turns[-1].answer is not None:
                     raise ServeError(422, "invalid_messages", "an answer must follow a user's message")
-                turns[-1] = replace(turns[-1], answer=_joined(message.content))
+                said = _joined(message.content)
+                _check_length(said)
+                turns[-1] = replace(turns[-1], answer=said)
     if not turns or turns[-1].answer is not None:
         raise ServeError(422, "invalid_messages", "the last message must be the user's")
     if len(set(images)) != 1:
@@ -109,31 +119,39 @@ def write_dialogue(
     """
     held = context_length(scene.loaded.model) - scene.prefix.length - 1
     room = max(1, min(most, held - max_new_tokens))
-    written: list[Question] = []
-    rest = list(regions)
-    for number, turn in enumerate(dialogue.turns):
-        own, rest = rest[: turn.regions], rest[turn.regions :]
+    kept: list[tuple[Turn, Sequence[Region], Question]] = []
+    rest: Sequence[Region] = regions
+    left = room
+    # From the last turn back: what is forgotten is not even read.
+    for number in reversed(range(len(dialogue.turns))):
+        turn = dialogue.turns[number]
+        own, rest = rest[len(rest) - turn.regions :], rest[: len(rest) - turn.regions]
+        shown = sum(len(pointed) for _, pointed, _ in kept)
+        if kept and (turn.longer_than(left) or shown + len(own) > LIMITS.regions):
+            break
         try:
-            written.append(_write_turn(scene, turn, own, room, first=not number))
+            question = _write_turn(scene, turn, own, room, first=not number)
         except InputError as error:
             raise InputError(f"turn {number}: {error}") from None
-    kept, length = len(written) - 1, len(written[-1].ids)
-    while kept and length + len(written[kept - 1].ids) <= room:
-        kept -= 1
-        length += len(written[kept].ids)
-    warnings = [*dialogue.warnings, *([_FORGOTTEN] if kept else [])]
-    if kept:  # the first that is left is written anew, as the one that follows the picture
-        own = list(regions)[sum(turn.regions for turn in dialogue.turns[:kept]) :]
-        turn = dialogue.turns[kept]
-        written[kept] = _write_turn(scene, turn, own[: turn.regions], room, first=True)
+        if kept and len(question.ids) > left:
+            break
+        kept.insert(0, (turn, own, question))
+        left -= len(question.ids)
+    written = [question for _, _, question in kept]
+    warnings = list(dialogue.warnings)
+    if len(kept) < len(dialogue.turns):  # the first that is left is written anew: it follows the picture
+        turn, own, _ = kept[0]
+        written[0] = _write_turn(scene, turn, own, room, first=True)
+        warnings.append(_FORGOTTEN)
     return Question(
-        tuple(token for one in written[kept:] for token in one.ids),
-        tuple(region for one in written[kept:] for region in one.regions),
-        tuple(dict.fromkeys([*warnings, *(note for one in written[kept:] for note in one.warnings)])),
+        tuple(token for one in written for token in one.ids),
+        tuple(region for one in written for region in one.regions),
+        tuple(dict.fromkeys([*warnings, *(note for one in written for note in one.warnings)])),
     )
 
 
 def _write_turn(scene: Scene, turn: Turn, regions: Sequence[Region], room: int, *, first: bool) -> Question:
+    check_mentions(turn.question)
     processor = scene.loaded.processor
     before = None if first else processor.conversation.following
     asked = write_question(processor, turn.question, regions, scene.image.size, before=before, room=room)
@@ -164,6 +182,12 @@ def _read_parts(message: UserMessage, images: list[ImageRef]) -> tuple[str, list
         regions and not "".join(part.text for part in message.content if isinstance(part, TextPart)).strip()
     )
     return (f"What is {text}?" if alone else text), regions
+
+
+def _check_length(text: str) -> None:
+    if len(text) > LIMITS.text:
+        most = f"{LIMITS.text:,}"
+        raise ServeError(422, "invalid_messages", f"the text of a message has more than {most} characters")
 
 
 def _join_words(pieces: Sequence[str]) -> str:

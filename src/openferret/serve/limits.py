@@ -26,6 +26,9 @@ class Limits:
         pixels: of a picture, by its header.
         regions: of a request.
         vertices: of a scribble or polygon.
+        request_vertices: of all scribbles and polygons of a request.
+        mask_pixels: of a request's masks that are PNG, if there are several.
+        mask_runs: of a request's masks, whatever they are sent as.
         rle_runs: of a mask given as a list.
         rle_text: of a mask given as text.
         depth: of JSON.
@@ -46,6 +49,9 @@ class Limits:
     pixels: int = 40 * _MEGA
     regions: int = 32
     vertices: int = 10_000
+    request_vertices: int = 20_000
+    mask_pixels: int = 160 * _MEGA
+    mask_runs: int = 1 * _MEGA
     rle_runs: int = 200_000
     rle_text: int = 4 * _MEGA
     depth: int = 16

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from openferret.errors import InputError
 from openferret.loading import LoadedModel
+from openferret.ray_cluster import connect
 from openferret.serve.caches import ByteCache
 from openferret.serve.engine import EngineSettings
 from openferret.serve.errors import ServeError, busy, internal_error
@@ -89,7 +89,7 @@ class RayReplicas:
         self._thread = Thread(target=self._deploy, name="openferret-replicas", daemon=True)
         self.metrics.gauge("openferret_waiting", "Requests at the replicas.", lambda: len(self._tasks))
         self.metrics.gauge("openferret_replicas", "Replicas that answer.", lambda: self._running)
-        self._ray, self._started_here = _connect()
+        self._ray, self._started_here = connect("serve")
 
     @property
     def ready(self) -> bool:
@@ -283,37 +283,6 @@ def _routed() -> type[Replica]:
             return digest
 
     return RoutedReplica
-
-
-def _connect() -> tuple[Any, bool]:
-    """Ray, connected, and whether its cluster was started here."""
-    # Else Ray starts another cluster by itself when it is called after its end.
-    os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")
-    try:
-        import ray
-        from ray import serve  # noqa: F401 - its own extra
-    except ImportError:
-        raise InputError("--engine ray needs Ray: pip install 'openferret[ray]'") from None
-    if ray.is_initialized():
-        return ray, False
-    address = os.environ.get("RAY_ADDRESS")
-    if not address and os.environ.get("RAY_AUTH_MODE", "token") != "token":
-        raise InputError(
-            "Ray listens on every address: with RAY_AUTH_MODE other than token it is open to all"
-        )
-    try:
-        if address:
-            ray.init(address=address, log_to_driver=False)
-        else:
-            ray.init(
-                include_dashboard=False,
-                log_to_driver=False,
-                object_store_memory=1_000_000_000,
-                _system_config={"worker_niceness": 0},  # a replica is no background work
-            )
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        raise InputError(f"the Ray cluster cannot be reached ({type(error).__name__})") from None
-    return ray, not address
 
 
 def _lost_errors(ray: Any) -> tuple[type[Exception], ...]:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 from openferret import prompts
 from openferret.answer import Answer, LocatedBox, Mention, parse_answer
+from openferret.errors import InputError
 from openferret.generation.decode import Generated
 from openferret.generation.prefix import context_length
 from openferret.generation.questions import Question, write_question
 from openferret.regions import Region, region_bounds
 from openferret.scene import Scene
+from openferret.serve.limits import LIMITS
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,8 @@ class Whole:
     run: Callable[[Scene], tuple[Answer, ...]]
     rows: int = 1
 
+
+_MENTION = re.compile(r"\[\d+\]")
 
 Work: TypeAlias = Written | Whole
 
@@ -120,8 +125,18 @@ def about_region(question: str) -> str:
     return question if "[0]" in question or not question.strip() else f"Region [0]: {question}"
 
 
+def check_mentions(text: str) -> None:
+    """InputError for a question that mentions regions, whichever, more often than a request may have any.
+
+    Each mention is read anew, so that a few kilobytes of `[0]` would hold the model for a minute.
+    """
+    if sum(1 for _ in _MENTION.finditer(text)) > LIMITS.regions:
+        raise InputError(f"the question mentions regions more than {LIMITS.regions} times; ask less at once")
+
+
 def write_first(scene: Scene, text: str, regions: Sequence[Region]) -> Question:
     """The first question of a conversation; InputError if it cannot be used."""
+    check_mentions(text)
     room = context_length(scene.loaded.model) - scene.prefix.length - 1
     return write_question(scene.loaded.processor, text, regions, scene.image.size, room=room)
 
