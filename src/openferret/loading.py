@@ -66,7 +66,7 @@ def load_model(
         device: "cpu", "cuda", "cuda:1", "mps", ...
         dtype: of the weights; None for float32 on a CPU and bfloat16 elsewhere.
         seed: of the points drawn in regions.
-        engine: "fast" (eight-bit weights, on a CPU), "reference" (transformers), or "auto": fast where it can be
+        engine: "fast" (4- or 8-bit weights, on a CPU), "reference" (transformers), or "auto": fast where it can be
             had and no dtype is given. None: what the environment's OPENFERRET_ENGINE says, else "auto".
 
     Raises:

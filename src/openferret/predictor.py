@@ -57,7 +57,7 @@ class Ferret:
             device: "cpu", "cuda", "cuda:1", "mps", ...
             dtype: of the weights; None for float32 on a CPU and bfloat16 elsewhere.
             seed: of the points drawn in regions: the same seed gives the same answers.
-            engine: "fast" (eight-bit weights, on a CPU), "reference" (transformers), or "auto": fast where it
+            engine: "fast" (4- or 8-bit weights, on a CPU), "reference" (transformers), or "auto": fast where it
                 can be had and no dtype is given. None: what OPENFERRET_ENGINE says, else "auto".
 
         Raises:

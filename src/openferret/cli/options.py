@@ -78,7 +78,7 @@ class Settings:
         str | None,
         typer.Option(
             metavar="NAME",
-            help="fast (8-bit weights, on a CPU), reference (transformers) or auto: fast where it can be had. "
+            help="fast (4- or 8-bit weights, on a CPU), reference (transformers) or auto: fast where it can be had. "
             "Default: $OPENFERRET_ENGINE, else auto.",
             rich_help_panel=_COMMON,
         ),

@@ -51,7 +51,7 @@ class LanguageEngine(Protocol):
 
     Attributes:
         name: "reference" or "fast".
-        precision: of the weights, such as "float32" or "int8".
+        precision: of the weights, such as "float32" or "int4".
     """
 
     @property
