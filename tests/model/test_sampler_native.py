@@ -128,6 +128,25 @@ def test_gradients_do_not_care_who_pooled(library):
         torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
 
 
+def test_points_are_read_between_rows(library):
+    generator = torch.Generator().manual_seed(0)
+    table = torch.randn(40, 64, generator=generator)
+    rows = torch.randint(0, 40, (500, 4), generator=generator)
+    weights = torch.rand(500, 4, generator=generator)
+    expected = functional.embedding_bag(rows, table, per_sample_weights=weights, mode="sum")
+    assert not sampler_native.takes_table(table, rows, weights)  # a gradient may be wanted
+    with torch.no_grad():
+        assert sampler_native.takes_table(table, rows, weights)
+        assert not sampler_native.takes_table(table.double(), rows, weights)
+        assert not sampler_native.takes_table(table[:, :60], rows, weights)
+        torch.testing.assert_close(sampler_native.read_table(table, rows, weights), expected)
+        turned = table.T.contiguous().T
+        torch.testing.assert_close(sampler_native.read_table(turned, rows, weights), expected)
+        for wrong in (-1, 40):
+            with pytest.raises(IndexError, match=r"0\.\.39"):
+                sampler_native.read_table(table, rows.index_fill(0, torch.tensor([7]), wrong), weights)
+
+
 @pytest.mark.parametrize(("dtype", "near"), [(torch.float32, 1e-5), (torch.bfloat16, 1e-2)])
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 5])
 def test_few_rows(library, count, dtype, near):

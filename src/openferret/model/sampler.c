@@ -1,5 +1,5 @@
-/* What PyTorch does the sampler's work with too slowly: pooling.py's `_pool` without its pairs, and few rows times a
- * matrix that is read once.
+/* What PyTorch does the sampler's work with too slowly: reading points between cells, pooling.py's `_pool` without its
+ * pairs, and few rows times a matrix that is read once.
  */
 #include <math.h>
 #include <pthread.h>
@@ -12,6 +12,14 @@ typedef float vec __attribute__((vector_size(64), aligned(4), may_alias));
 typedef int32_t ivec __attribute__((vector_size(64), aligned(4), may_alias));
 typedef uint32_t uvec __attribute__((vector_size(64), aligned(4), may_alias));
 typedef uint16_t half __attribute__((vector_size(32), aligned(2), may_alias));
+
+typedef struct {
+    const float *table;     /* [T][channels] */
+    const int64_t *rows;    /* [P][near] */
+    const float *weights;   /* [P][near] */
+    float *points;          /* [P][channels] */
+    int64_t near, channels; /* channels: a multiple of WIDTH */
+} Reading;
 
 typedef struct {
     const float *neighbor_part; /* [P][channels] */
@@ -59,6 +67,19 @@ static inline float total(vec v) {
 
 static inline vec choose(ivec mask, vec yes, vec no) {
     return (vec)((mask & (ivec)yes) | (~mask & (ivec)no));
+}
+
+static void read_points(const void *given, int64_t first, int64_t last) {
+    const Reading *job = given;
+    for (int64_t point = first; point < last; point++) {
+        const int64_t *rows = job->rows + point * job->near;
+        const float *weights = job->weights + point * job->near;
+        for (int64_t c = 0; c < job->channels; c += WIDTH) {
+            vec sum = {0};
+            for (int64_t k = 0; k < job->near; k++) sum += weights[k] * load(job->table + rows[k] * job->channels + c);
+            *(vec *)(job->points + point * job->channels + c) = sum;
+        }
+    }
 }
 
 static void pool(const void *given, int64_t first, int64_t last) {
@@ -161,6 +182,10 @@ static void share(Work work, const void *job, int64_t pieces, int threads, OnThr
         number++;
     run(&shared);
     while (number) pthread_join(started[--number], 0);
+}
+
+void openferret_read(const Reading *job, int64_t points, int threads, OnThreads on_threads) {
+    share(read_points, job, points, threads, on_threads);
 }
 
 void openferret_pool(const Pooling *job, int64_t anchors, int threads, OnThreads on_threads) {

@@ -66,12 +66,12 @@ class PointFeatures:
         if self.weights is None:
             return functional.embedding(self.rows[..., 0], self.table)
         precision = torch.promote_types(self.table.dtype, torch.float32)
-        read = functional.embedding_bag(
-            self.rows.flatten(0, 1),
-            self.table.to(precision),
-            per_sample_weights=self.weights.flatten(0, 1).to(precision),
-            mode="sum",
-        )
+        table, rows = self.table.to(precision), self.rows.flatten(0, 1)
+        weights = self.weights.flatten(0, 1).to(precision)
+        if sampler_native.takes_table(table, rows, weights):
+            read = sampler_native.read_table(table, rows, weights)
+        else:
+            read = functional.embedding_bag(rows, table, per_sample_weights=weights, mode="sum")
         return read.view(*self.rows.shape[:2], read.shape[1])
 
     def through(self, points: Tensor, first: Tensor, *others: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
-"""`sampler.c` called from Python: two steps of the sampler's inference on a processor, where a C compiler is there.
+"""`sampler.c` called from Python: three steps of the sampler's inference on a processor, where a C compiler is there.
 
-Everything here has a form in plain PyTorch, which is used wherever `takes_pairs` and `takes_rows` say no.
+Everything here has a form in plain PyTorch, used wherever `takes_table`, `takes_pairs` and `takes_rows` say no.
 """
 
 from __future__ import annotations
@@ -18,6 +18,15 @@ from openferret.compiling import NoLibraryError, compiled
 _WIDTH, _MOST_CHANNELS, _MOST_ROWS, _OUTPUTS = 16, 8192, 4, 4  # as in sampler.c
 _FEWEST_NUMBERS = 2**16  # less is done before anything would be compiled
 _FEWEST_A_THREAD = 2**18  # starting a thread takes as long as some of its work
+
+
+class _Reading(ctypes.Structure):
+    """As in sampler.c."""
+
+    _fields_ = (
+        *((name, ctypes.c_void_p) for name in ("table", "rows", "weights", "points")),
+        *((name, ctypes.c_int64) for name in ("near", "channels")),
+    )
 
 
 class _Pooling(ctypes.Structure):
@@ -40,6 +49,37 @@ class _Product(ctypes.Structure):
         *((name, ctypes.c_int64) for name in ("count", "inputs", "outputs")),
         ("halved", ctypes.c_int),
     )
+
+
+def takes_table(table: Tensor, rows: Tensor, weights: Tensor) -> bool:
+    """Whether `read_table` can do it: fp32 on a processor, enough of it, no gradient wanted."""
+    return (
+        not torch.compiler.is_compiling()
+        and not torch.is_grad_enabled()
+        and _is_plain(table, torch.float32)
+        and _is_plain(weights, torch.float32)
+        and _is_plain(rows, torch.int64)
+        and rows.numel() * table.shape[1] >= _FEWEST_NUMBERS
+        and table.shape[1] % _WIDTH == 0
+        and _library() is not None
+    )
+
+
+def read_table(table: Tensor, rows: Tensor, weights: Tensor) -> Tensor:
+    """Weighted sums of rows, of what `takes_table` takes: [T, C], int64 [P, K], [P, K] -> [P, C].
+
+    Raises:
+        IndexError: rows that the table has not.
+    """
+    if rows.amin() < 0 or rows.amax() >= len(table):
+        raise IndexError(f"rows must be in 0..{len(table) - 1}")
+    points = torch.empty(len(rows), table.shape[1])
+    held = [one.contiguous() for one in (table, rows, weights, points)]
+    job = _Reading(*(one.data_ptr() for one in held), near=rows.shape[1], channels=table.shape[1])
+    _opened().openferret_read(
+        ctypes.byref(job), len(rows), _threads(rows.numel() * table.shape[1]), _torch_threads()
+    )
+    return points
 
 
 def takes_pairs(neighbor_part: Tensor, anchor_part: Tensor, neighbors: Tensor, *affine: Tensor) -> bool:
@@ -169,5 +209,12 @@ def _library() -> ctypes.CDLL | None:
         ctypes.c_void_p,
     ]
     library.openferret_multiply.argtypes = [ctypes.POINTER(_Product), ctypes.c_int, ctypes.c_void_p]
-    library.openferret_pool.restype = library.openferret_multiply.restype = None
+    library.openferret_read.argtypes = [
+        ctypes.POINTER(_Reading),
+        ctypes.c_int64,
+        ctypes.c_int,
+        ctypes.c_void_p,
+    ]
+    for function in (library.openferret_read, library.openferret_pool, library.openferret_multiply):
+        function.restype = None
     return library

@@ -89,6 +89,7 @@ def read_all(
     nouns: dict[str, int],
     side: int,
     alone: bool = False,
+    drawings: int = 1,
 ) -> NamedRegions:
     """What is seen of every named box as a box, a point and a scribble, each upright or mirrored.
 
@@ -99,6 +100,7 @@ def read_all(
         nouns: the number of each.
         side: of the pictures, in pixels.
         alone: only phrases of one box, and nothing mirrored: for measuring.
+        drawings: how often each box is drawn in every kind.
     """
     model.eval()
     features: list[Tensor] = []
@@ -116,7 +118,7 @@ def read_all(
         for place, record in enumerate(group):
             for box, heads in record.names(alone=alone).items():
                 known = {nouns[head]: share for head, share in heads.items() if head in nouns}
-                for kind in KINDS if known or alone else ():
+                for kind in KINDS * drawings if known or alone else ():
                     points, _ = draw_region(box, kind, KIT_SAMPLER.points, generator)
                     mirrored = bool(generator.random() < 0.5) and not alone
                     placed = points * MIRROR + (1, 0) if mirrored else points
@@ -183,6 +185,7 @@ def main() -> None:
         "--language", type=Path, help="stage L's state, whose sampler takes the trunk's place"
     )
     parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--drawings", type=int, default=1, help="of each box in every kind")
     parser.add_argument("--side", type=int, default=320)
     parser.add_argument("--rate", type=float, default=1e-3)
     options = parser.parse_args()
@@ -210,11 +213,12 @@ def main() -> None:
     model.namer.output.requires_grad_(True)
     began = time.monotonic()
     sampler = "trunk" if options.language is None else "language"  # whose sampler the features were read with
-    kept = options.trunk.with_name(f"named-{state['step']}-{options.side}-{sampler}.pt")
+    kept = options.trunk.with_name(f"named-{state['step']}-{options.side}-{sampler}-{options.drawings}.pt")
     if kept.exists():
         regions = NamedRegions(**torch.load(kept, weights_only=True, mmap=True))
     else:
-        regions = read_all(model, store, train, {head: n for n, head in enumerate(heads)}, options.side)
+        nouns = {head: number for number, head in enumerate(heads)}
+        regions = read_all(model, store, train, nouns, options.side, drawings=options.drawings)
         torch.save(vars(regions), kept.with_suffix(".part"))
         kept.with_suffix(".part").replace(kept)
     print({"regions": len(regions.shares), "seconds": round(time.monotonic() - began)}, flush=True)

@@ -53,7 +53,6 @@ from openferret.train.stages.trunk import (
 )
 
 
-@torch.no_grad()
 def evaluate(
     model: TrunkModel,
     store: NDArray[np.uint8],
@@ -63,9 +62,26 @@ def evaluate(
     side: int,
 ) -> dict[str, float]:
     """R@1 (merged boxes, one phrase a question); head noun right for any phrase of the region, by kind."""
+    outcomes = judge(model, store, records, words, heads, side)
+    return {name: float(np.mean(right)) for name, (_, right) in outcomes.items()}
+
+
+@torch.no_grad()
+def judge(
+    model: TrunkModel,
+    store: NDArray[np.uint8],
+    records: list[Record],
+    words: Words,
+    heads: list[str],
+    side: int,
+) -> dict[str, tuple[list[str], list[float]]]:
+    """What `evaluate` averages: of each question its picture, and 1 if the answer was right.
+
+    Returns:
+        "recall", and one for each kind of region.
+    """
     model.eval()
-    right: list[float] = []
-    named: dict[str, list[float]] = {kind: [] for kind in KINDS}
+    outcomes: dict[str, tuple[list[str], list[float]]] = {name: ([], []) for name in ("recall", *KINDS)}
     for start in range(0, len(records), 8):
         group = records[start : start + 8]
         names = [record.names() for record in group]
@@ -88,7 +104,8 @@ def evaluate(
             ]
         )
         overlap = paired_iou(located.box, hulls)
-        right += (overlap >= 0.5).float().tolist()
+        outcomes["recall"][0].extend(group[index].name for index, _ in pairs)
+        outcomes["recall"][1].extend((overlap >= 0.5).float().tolist())
         for kind in KINDS:
             chosen = [(index, one) for index, one in pairs if len(one.boxes) == 1]
             chosen = list({(index, one.boxes[0]): (index, one) for index, one in chosen}.values())
@@ -100,14 +117,13 @@ def evaluate(
             owners = torch.tensor([index for index, _ in chosen])
             vectors = read_regions(model, seen, geometry, owners)
             best = name_regions(model, seen, geometry, owners, vectors).argmax(-1).tolist()
-            named[kind] += [
+            outcomes[kind][0].extend(group[index].name for index, _ in chosen)
+            outcomes[kind][1].extend(
                 float(heads[noun] in names[index][one.boxes[0]])
                 for noun, (index, one) in zip(best, chosen, strict=True)
-            ]
+            )
     model.train()
-    return {"recall": float(np.mean(right))} | {
-        kind: float(np.mean(values)) for kind, values in named.items()
-    }
+    return outcomes
 
 
 def paired_iou(boxes: Tensor, targets: Tensor) -> Tensor:
