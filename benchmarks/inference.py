@@ -1,11 +1,14 @@
 """Kit's speed on this machine, beside plain transformers and OpenVINO, and beside what the machine allows.
 
-    python benchmarks/inference.py [--repeats 5] [--out FILE.json] [--plot FILE.png]
+    python benchmarks/inference.py [--repeats 5] [--parts rows process cold] [--out FILE.json] [--plot FILE.png]
+
+With --parts only some is measured, and the rest is taken from --out, if it is there.
 
 Every row is measured in turns (A B C A B C ...) in one run; a figure is a median, a ratio the median of the ratios of
 each turn. "plain" is `FerretForConditionalGeneration.generate` of transformers in fp32 and bf16; "ours" is what
-`Ferret.load()` gives; "openvino" (pip install openvino) is the same language model in its runtime, also in
-eight-bit weights. Nothing else may run meanwhile. The threads are PyTorch's: OMP_NUM_THREADS sets them.
+`Ferret.load()` gives; "openvino" (pip install openvino) is the same language model in its runtime, in eight-bit
+weights, and "ours int8" is our engine in eight bits too. Nothing else may run meanwhile. The threads are PyTorch's:
+OMP_NUM_THREADS sets them.
 """
 
 from __future__ import annotations
@@ -25,8 +28,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from inference_limits import bounds, limits
 
 from openferret import Box, Ferret, prompts
+from openferret.generation.native.engine import NativeEngine
+from openferret.generation.native.packing import PackedWeights, packed_arrays, shape_of
 from openferret.generation.prefix import Continuation
 from openferret.generation.questions import write_question
 from openferret.images import load_image
@@ -38,6 +44,8 @@ BOX_TOKENS = 9  # "<phrase>a woman<box>" and four locations, as a plain decode w
 NAME_TOKENS = 3  # "a man" and the end of the answer
 PHRASE = "a woman"
 COLD_RUNS = 7
+RATIOS = (("plain fp32", "ours"), ("openvino", "ours"), ("openvino", "ours int8"))
+PARTS = ("rows", "process", "cold")
 
 Work = Callable[[], object]
 Rows = dict[str, dict[str, list[float]]]
@@ -71,6 +79,7 @@ def main() -> None:
     """Prints a table; writes JSON and a plot where asked."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--out", type=Path)
     parser.add_argument("--plot", type=Path)
     parser.add_argument(
@@ -83,13 +92,24 @@ def main() -> None:
     if options.child:
         print(json.dumps(one_process(options.child, options.busy)))
         return
-    report = {
-        "machine": {"threads": torch.get_num_threads(), "processor": processor_name(), "busy": options.busy},
-        "limits": limits(options.busy),
-        "seconds": medians(measured(options.repeats, options.busy)),
-        "process": {name: child(name, options.busy) for name in ("plain fp32", "plain bf16", "ours")},
-        "cold start": cold_starts(options.busy),
-    }
+    report: dict[str, Any] = {}
+    if options.out and options.out.is_file():
+        report = json.loads(options.out.read_text(encoding="utf-8"))
+    if "rows" in options.parts:
+        report["machine"] = {
+            "threads": torch.get_num_threads(),
+            "processor": processor_name(),
+            "busy": options.busy,
+        }
+        report["limits"] = limits(load_image(PICTURE), lambda work: seconds(work, options.busy))
+        works, lengths = works_of_all()
+        report["seconds"] = medians(measured(works, options.repeats, options.busy))
+        report["bounds"] = bounds(report["limits"], lengths, TOKENS, NAME_TOKENS)
+    if "process" in options.parts:
+        names = ("plain fp32", "plain bf16", "ours")
+        report["process"] = {name: child(name, options.busy) for name in names}
+    if "cold" in options.parts:
+        report["cold start"] = cold_starts(options.busy)
     show(report)
     if options.out:
         options.out.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
@@ -111,10 +131,9 @@ def processor_time() -> float:
     return time.process_time() + told.children_user + told.children_system
 
 
-def measured(repeats: int, busy: bool) -> Rows:
+def measured(works: dict[str, dict[str, Work]], repeats: int, busy: bool) -> Rows:
     """Seconds of every row and engine, a list with one for each turn."""
     rows: Rows = {}
-    works = works_of_all()
     for turn in range(repeats + 1):
         for name, works_of_engines in works.items():
             for engine, work in works_of_engines.items():
@@ -124,8 +143,8 @@ def measured(repeats: int, busy: bool) -> Rows:
     return rows
 
 
-def works_of_all() -> dict[str, dict[str, Work]]:
-    """What each engine does for each row."""
+def works_of_all() -> tuple[dict[str, dict[str, Work]], dict[str, int]]:
+    """What each engine does for each row; and how many tokens a picture and a question are."""
     plain = {
         f"plain {name}": plain_of(dtype)
         for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16))
@@ -196,9 +215,11 @@ def works_of_all() -> dict[str, dict[str, Work]]:
     }
     for name, work in ours.items():
         works[name]["ours"] = torch.inference_mode()(work)
-    for name, work in openvino_works(plain["plain fp32"].model, prefix.numpy(), later.numpy()).items():
-        works[name]["openvino"] = work
-    return works
+    language = plain["plain fp32"].model, prefix.numpy(), later.numpy()
+    for engine_name, further in (("ours int8", eight_bit_works), ("openvino", openvino_works)):
+        for name, work in further(*language).items():
+            works[name][engine_name] = work
+    return works, {"picture": len(prefix), "question": len(later)}
 
 
 def plain_of(dtype: torch.dtype) -> Plain:
@@ -217,6 +238,32 @@ def plain_tokens(plain: Plain) -> None:
         )
 
 
+def weights_of(model: Any) -> Callable[[str], np.ndarray[Any, Any]]:
+    """Its language model's weights by their names in `LlamaModel`."""
+    state = model.model.language_model.state_dict()
+    head = model.lm_head.weight.detach()
+    return lambda name: (head if name == "lm_head.weight" else state[name]).numpy()
+
+
+def eight_bit_works(model: Any, prefix: np.ndarray[Any, Any], later: np.ndarray[Any, Any]) -> dict[str, Work]:
+    """Our engine as it runs models whose weights are not known to be of four bits."""
+    shape = shape_of(model.config.text_config.to_dict())
+    engine = NativeEngine(PackedWeights(shape, dict(packed_arrays(shape, weights_of(model)))))
+    whole, question = torch.from_numpy(prefix), torch.from_numpy(later)
+    past = engine.start(whole)
+
+    def tokens() -> None:
+        rows = engine.go_on(past, 1)
+        for _ in range(TOKENS):
+            rows.append([whole[-1:]])
+
+    return {
+        f"{TOKENS} tokens": tokens,
+        "prefill of the picture": lambda: engine.start(whole),
+        "prefill of a question": lambda: engine.go_on(past, 1).append([question]),
+    }
+
+
 def openvino_works(model: Any, prefix: np.ndarray[Any, Any], later: np.ndarray[Any, Any]) -> dict[str, Work]:
     """OpenVINO's part of the rows that are the language model's alone; none where it is not installed."""
     try:
@@ -224,14 +271,8 @@ def openvino_works(model: Any, prefix: np.ndarray[Any, Any], later: np.ndarray[A
     except ImportError:
         print("openvino is not installed: its rows are left out", file=sys.stderr)
         return {}
-    from openferret.generation.native.packing import shape_of
-
-    state = model.model.language_model.state_dict()
-    head = model.lm_head.weight.detach()
     outside = OpenVinoLlama(
-        shape_of(model.config.text_config.to_dict()),
-        lambda name: (head if name == "lm_head.weight" else state[name]).numpy(),
-        torch.get_num_threads(),
+        shape_of(model.config.text_config.to_dict()), weights_of(model), torch.get_num_threads()
     )
     one = np.ascontiguousarray(prefix[-1:])
 
@@ -248,23 +289,6 @@ def openvino_works(model: Any, prefix: np.ndarray[Any, Any], later: np.ndarray[A
         f"{TOKENS} tokens": tokens,
         "prefill of the picture": lambda: anew(prefix),
         "prefill of a question": lambda: anew(later),
-    }
-
-
-def limits(busy: bool) -> dict[str, float]:
-    """What the machine can do: bytes a second from memory, multiplications a second in fp32."""
-    many = torch.ones(1 << 27)  # 512 MB, far beyond any cache
-    square = torch.ones(2048, 2048)
-    reading = min(seconds(lambda: many @ many, busy) for _ in range(7))
-    multiplying = min(seconds(lambda: square @ square, busy) for _ in range(7))
-    config = Ferret.load(engine="fast").loaded.engine
-    weights = sum(array.nbytes for array in config._weights.arrays.values())
-    return {
-        "memory, GB/s": many.nbytes / reading / 1e9,
-        "fp32, GFLOP/s": 2 * 2048**3 / multiplying / 1e9,
-        "bytes of a token's weights": float(weights),
-        "ms per token at that bandwidth": weights / (many.nbytes / reading) * 1e3,
-        "ms per token in fp32 at that bandwidth": weights / (1 + 1 / 16) * 4 / (many.nbytes / reading) * 1e3,
     }
 
 
@@ -318,32 +342,37 @@ def medians(rows: Rows) -> dict[str, dict[str, float]]:
     table = {}
     for name, engines in rows.items():
         line = {engine: statistics.median(times) for engine, times in engines.items()}
-        for base in ("plain fp32", "openvino"):
-            if base in engines and "ours" in engines:
-                pairs = zip(engines[base], engines["ours"], strict=True)
-                line[f"{base} / ours"] = statistics.median(a / b for a, b in pairs)
+        for base, ours in RATIOS:
+            if base in engines and ours in engines:
+                pairs = zip(engines[base], engines[ours], strict=True)
+                line[f"{base} / {ours}"] = statistics.median(a / b for a, b in pairs)
         table[name] = line
     return table
 
 
 def show(report: dict[str, Any]) -> None:
     """Prints everything as docs/performance.md has it: Markdown, times in milliseconds."""
-    columns = ("plain fp32", "plain bf16", "openvino", "ours", "plain fp32 / ours", "openvino / ours")
-    print(f"| ms | {' | '.join(columns)} |")
-    print("| --- |" + " ---: |" * len(columns))
-    for name, line in report["seconds"].items():
+    engines = ("plain fp32", "plain bf16", "openvino", "ours int8", "ours")
+    columns = (*engines, *(f"{base} / {ours}" for base, ours in RATIOS))
+    print(f"| ms | {' | '.join(columns)} | bound |")
+    print("| --- |" + " ---: |" * (len(columns) + 1))
+    for name, line in report.get("seconds", {}).items():
         cells = [
             "" if one not in line else f"{line[one]:.1f} x" if "/" in one else f"{line[one] * 1e3:.1f}"
             for one in columns
         ]
-        print(f"| {name} | {' | '.join(cells)} |")
-    token = report["seconds"][f"{TOKENS} tokens"]["ours"] / TOKENS * 1e3
-    limit = report["limits"]["ms per token at that bandwidth"]
-    print(
-        f"\nA token: {token:.2f} ms, {token / limit:.2f} times what reading its weights takes ({limit:.2f} ms)."
-    )
+        bound = report["bounds"].get(name)
+        print(f"| {name} | {' | '.join(cells)} | {'' if bound is None else f'{bound * 1e3:.1f}'} |")
+    if "seconds" in report:
+        name = f"{TOKENS} tokens"
+        token, bound = (
+            one * 1e3 / TOKENS for one in (report["seconds"][name]["ours"], report["bounds"][name])
+        )
+        print(
+            f"\nA token: {token:.2f} ms; reading its weights takes {bound:.2f} ms; {token / bound:.2f} times."
+        )
     for part in ("machine", "limits", "process", "cold start"):
-        print(part, json.dumps(report[part]))
+        print(part, json.dumps(report.get(part)))
 
 
 def processor_name() -> str:
@@ -362,7 +391,13 @@ def plot(report: dict[str, Any], path: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    colours = {"plain fp32": "#b8b2a7", "plain bf16": "#8f897e", "openvino": "#5b8aa8", "ours": "#d9622b"}
+    colours = {
+        "plain fp32": "#b8b2a7",
+        "plain bf16": "#8f897e",
+        "openvino": "#5b8aa8",
+        "ours int8": "#eab08f",
+        "ours": "#d9622b",
+    }
     names = list(report["seconds"])
     figure, axes = pyplot.subplots(figsize=(9, 5.2), layout="constrained")
     for place, name in enumerate(names):

@@ -29,6 +29,17 @@ def test_maps_lie_at_strides_8_16_and_16_and_do_not_depend_on_the_batch():
     torch.testing.assert_close(alone[0], output.last_hidden_state[1], rtol=1e-4, atol=1e-5)
 
 
+def test_channels_last_and_activations_in_place_change_nothing():
+    torch.manual_seed(0)
+    tower = EfficientNetLiteModel(EfficientNetLiteConfig(image_size=64)).eval()
+    pixels = torch.randn(2, 3, 64, 64)
+    with_gradient = tower(pixels)
+    tower.requires_grad_(False).to(memory_format=torch.channels_last)
+    without = tower(pixels)
+    for ours, theirs in zip(without.feature_maps, with_gradient.feature_maps, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4 * float(theirs.abs().max()))
+
+
 def test_same_padding_puts_the_odd_pixel_at_the_bottom_right():
     layer = SameConvolution(1, 1, 3, stride=2)
     torch.nn.init.ones_(layer.weight)

@@ -47,6 +47,11 @@ def convolve(layer: nn.Conv2d, features: Tensor) -> Tensor:
     return result
 
 
+def clamped(features: Tensor) -> Tensor:
+    """ReLU6 of what a convolution has just given: in its place where no gradient needs it, which saves a large copy."""
+    return functional.relu6(features, inplace=not features.requires_grad)
+
+
 class SameConvolution(nn.Conv2d):
     """Convolution with TensorFlow's SAME padding, which the ImageNet weights were trained with.
 
@@ -82,8 +87,8 @@ class InvertedResidual(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """[B, C, H, W] -> [B, C', H / stride, W / stride]."""
-        hidden = features if self.expand is None else functional.relu6(self.expand(features))
-        projected: Tensor = self.project(functional.relu6(self.depthwise(hidden)))
+        hidden = features if self.expand is None else clamped(self.expand(features))
+        projected: Tensor = self.project(clamped(self.depthwise(hidden)))
         return features + projected if self.residual else projected
 
 
@@ -113,7 +118,7 @@ class EfficientNetLiteTrunk(nn.Module):
 
     def forward(self, pixel_values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """[B, 3, S, S] in -1..1 -> maps at strides 8, 16 and 32."""
-        hidden = functional.relu6(self.stem(pixel_values))
+        hidden = clamped(self.stem(pixel_values))
         taps = []
         for index, stage in enumerate(self.stages):
             hidden = stage(hidden)
