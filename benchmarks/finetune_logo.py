@@ -33,6 +33,7 @@ from openferret.train.finetune.measuring import Change, compare, measure
 
 NAME = "acme logo"
 _LEARNED, _MEASURED = 200, 60
+_NAMED = 40  # pictures of mini-val, without the logo, whose things are asked for their names
 Picture = dict[str, Any]
 
 
@@ -90,6 +91,8 @@ def benchmarks_of(
     """What is measured: the logo on 60 pictures, and COCO's classes on mini-val."""
     listed = work / "minival.txt"
     listed.write_text("\n".join(str(one["id"]) for one in minival), encoding="utf-8")
+    some = work / "named.txt"
+    some.write_text("\n".join(str(one["id"]) for one in minival[_MEASURED:][:_NAMED]), encoding="utf-8")
     logo, annotations = work / "measured", coco / "instances_train2017.json"
     own = {"images": logo / "images", "annotations": logo / "boxes.json"}
     known = {"images": photos, "annotations": annotations, "only": listed}
@@ -97,6 +100,7 @@ def benchmarks_of(
         ("logo, where", load("ground-classes", own)),
         ("logo, what", load("name-classes", own)),
         ("mini-val, where", load("ground-classes", {**known, "absent": 0})),
+        ("mini-val, what", load("name-classes", {**known, "only": some, "each": 1})),
         ("mini-val, which of two", load("lvis-refer", {**known, "objects": objects})),
     ]
 

@@ -108,6 +108,7 @@ def our_recipe(build: Path, out: Path, way: str, threads: int) -> TrainingRecipe
         f"data.dialogues={1 if alone else TOGETHER}",
         f"precision={'fp32' if way == 'ours-fp32' else 'bf16'}",
         "batch.bucket=8",
+        "data.mirror=0",  # the plain loop has none
         "data.workers=0",  # so that this process's seconds of CPU are all of it
         "every.checkpoint=0",
     ]

@@ -36,6 +36,9 @@ def finetune(
     rate: Annotated[float, typer.Option(min=0.01, max=100, help="Factor of every learning rate.")] = 1.0,
     seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Of every choice by chance.")] = 0,
     threads: Annotated[int, typer.Option(min=0, help="Of the processor; 0 is all of them.")] = 0,
+    mirror: Annotated[
+        bool, typer.Option("--mirror", help="Show half of the pictures as a mirror shows them.")
+    ] = False,
     trackio: Annotated[bool, typer.Option("--trackio", help="Log to trackio too.")] = False,
     skip_bad: Annotated[
         bool,
@@ -58,7 +61,7 @@ def finetune(
     from openferret.train.finetune.stages import Effort
 
     boards = ("tensorboard", "trackio") if trackio else ("tensorboard",)
-    effort = Effort(steps, language_steps, batch, rate, seed, boards, threads)
+    effort = Effort(steps, language_steps, batch, rate, seed, boards, threads, mirror)
     settings = Settings(data, images, out, model, effort, held_out, skip_bad)
     found = look_at(settings, _show)
     if check:

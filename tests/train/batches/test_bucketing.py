@@ -34,6 +34,17 @@ def test_every_sample_comes_once_an_epoch(plan):
     assert samples(made.passes(0, 0, 1)) != samples(made.passes(9, 0, 1))
 
 
+def test_a_share_of_the_rows_is_mirrored_and_the_order_stays(plan):
+    (made, _), (plain, _) = plan(batch__size=4, data__mirror=0.5), plan(batch__size=4)
+    rows = [row for step in range(18) for rows in made.passes(step, 0, 1) for row in rows]
+    others = [row for step in range(18) for rows in plain.passes(step, 0, 1) for row in rows]
+    assert [row.samples for row in rows] == [row.samples for row in others]
+    assert 0.25 < np.mean([row.mirrored for row in rows]) < 0.75
+    assert [row.mirrored for row in rows[:36]] != [row.mirrored for row in rows[36:]]
+    assert not any(row.mirrored for row in others)
+    assert not any(row.mirrored for rows in made.all_rows(0, 1) for row in rows)
+
+
 @pytest.mark.parametrize("processes", [1, 2])
 def test_processes_share_a_step_without_repeats(plan, processes):
     made, _ = plan(batch__size=4)

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file
 
 pytestmark = pytest.mark.slow
 
@@ -80,6 +81,23 @@ def test_sharded_weights_lose_as_one_process_and_go_on_with_another_number(build
         assert again[0]["losses"] == pytest.approx(
             {step: whole[0]["losses"][step] for step in ("3", "4")}, rel=1e-4
         )
+
+
+def test_a_scalar_is_sharded_too_and_comes_back_as_one(build, start, tmp_path):
+    """Kit's regions have one learned length."""
+    changes = {"optimizer__rates": {"sampler": 1e-2, "language": 1e-3}, "steps": 2}
+    whole = launch(1, build, start, tmp_path / "whole", **changes)
+    sharded = launch(2, build, start, tmp_path / "sharded", sharding="fully_shard", **changes)
+    assert not isinstance(sharded, str), sharded
+    assert "model.model.region_scale" in sharded[0]["sharded"]
+    same(whole[0], sharded[0])
+    lengths = [
+        load_file(folder / "model.safetensors")["model.region_scale"]
+        for folder in (start, tmp_path / "whole/model", tmp_path / "sharded/model")
+    ]
+    assert lengths[2].ndim == 0
+    assert lengths[2] == pytest.approx(float(lengths[1]), rel=1e-5)
+    assert lengths[0] != lengths[1]
 
 
 @pytest.mark.parametrize("sharding", ["auto", "fully_shard"])

@@ -46,6 +46,54 @@ print(whole, own)
 """
 
 
+ACCELERATED = """
+import sys, types, torch, torch.distributed as dist
+from accelerate import FullyShardedDataParallelPlugin
+from accelerate.utils.fsdp_utils import fsdp2_prepare_model
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.tensor import DTensor
+from torch.testing._internal.distributed.fake_pg import FakeStore
+from openferret.kit.assemble import ensure_kit
+from openferret.model.configuration import FerretConfig
+from openferret.model.modeling import FerretForConditionalGeneration
+from openferret.train.objectives.language import LanguageObjective
+from openferret.train.objectives.module import TrainingModule
+from openferret.train.weights.parts import widen_scalars
+
+dist.init_process_group("fake", store=FakeStore(), rank=0, world_size=8)
+with torch.device("meta"):
+    model = FerretForConditionalGeneration(FerretConfig.from_pretrained(ensure_kit()))
+if "widened" in sys.argv:
+    widen_scalars(model)
+module = TrainingModule(model, (LanguageObjective(),), {}, half=True)
+plugin = FullyShardedDataParallelPlugin(fsdp_version=2, auto_wrap_policy="transformer_based_wrap",
+    transformer_cls_names_to_wrap=["LlamaDecoderLayer"], reshard_after_forward=True, cpu_ram_efficient_loading=False)
+mesh = init_device_mesh("cpu", (8,), mesh_dim_names=("dp_shard",))
+accelerator = types.SimpleNamespace(state=types.SimpleNamespace(fsdp_plugin=plugin), torch_device_mesh=mesh,
+    parallelism_config=types.SimpleNamespace(fsdp_dim_names=["dp_shard"]), mixed_precision="bf16",
+    device=torch.device("meta"), is_main_process=False)
+fsdp2_prepare_model(accelerator, module)
+whole = sum(one.numel() for one in module.parameters())
+assert all(isinstance(one, DTensor) for one in module.parameters())
+print(whole, sum(one.to_local().numel() for one in module.parameters()))
+"""
+
+
+@pytest.mark.slow
+def test_kit_is_sharded_by_accelerates_fsdp2_on_the_meta_device():
+    def prepare(*words):
+        return subprocess.run(
+            [sys.executable, "-c", ACCELERATED, *words], capture_output=True, text=True, check=False
+        )
+
+    assert "scalar" in prepare().stderr  # why they are widened
+    done = prepare("widened")
+    assert not done.returncode, done.stderr
+    whole, own = map(int, done.stdout.split()[-2:])
+    assert whole > 1.4e8
+    assert own == pytest.approx(whole / 8, rel=0.01)
+
+
 @pytest.mark.slow
 def test_7b_on_eight_processes_holds_an_eighth_each():
     done = subprocess.run([sys.executable, "-c", SHARDED], capture_output=True, text=True, check=True)

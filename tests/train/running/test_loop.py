@@ -6,8 +6,10 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -312,6 +314,34 @@ def test_cached_features_give_about_the_same_losses(making, build, start, tmp_pa
         for cached in (False, True)
     ]
     assert seen[0] == pytest.approx(seen[1], rel=1e-2)  # float16 on disk
+
+
+def test_mirrored_rows_are_other_rows_and_the_same_from_the_cache(making, build, start, tmp_path):
+    def losses(name, **changes):
+        return train(making.recipe(build, start, tmp_path / name, steps=3, **changes)).losses
+
+    plain, mirrored = losses("plain"), losses("mirrored", data__mirror=1.0)
+    assert mirrored != pytest.approx(plain, rel=1e-3)
+    assert losses("again", data__mirror=1.0, data__workers=0) == mirrored
+    cached = losses("cached", data__mirror=1.0, data__cache_features=True)
+    assert cached == pytest.approx(mirrored, rel=1e-2)
+
+
+def test_a_mirrored_row_shows_a_mirrored_picture_with_its_boxes(making, build, start, tmp_path):
+    from openferret.train.running.setup import set_up
+
+    run = set_up(making.recipe(build, start, tmp_path, data__mirror=1.0))
+    try:
+        for planned in (row for rows in run.plan.passes(0, 0, 1) for row in rows):
+            assert planned.mirrored
+            seen, plain = run.reader.row(planned), run.reader.row(replace(planned, mirrored=False))
+            assert (np.asarray(seen.image) == np.asarray(plain.image)[:, ::-1]).all()
+            for one, other in zip(seen.dialogues, plain.dialogues, strict=True):
+                for place in range(len(other.sample.regions)):
+                    now, before = one.sample.box(place), other.sample.box(place)
+                    assert (now.x1, now.x2) == (making.WIDTH - before.x2, making.WIDTH - before.x1)
+    finally:
+        run.parallel.close()
 
 
 def test_pictures_in_tar_shards_are_the_same(making, build, start, tmp_path):

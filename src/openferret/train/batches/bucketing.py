@@ -11,12 +11,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from openferret.errors import InputError
 from openferret.train.batches.gathering import Gathered, Numbers
 from openferret.train.recipes.recipe import TrainingRecipe
 
 _KEPT_EPOCHS = 2
+_MIRRORS = 1  # draws of their own: the order does not depend on how many are mirrored
 
 
 def split_pictures(gathered: Gathered, validation: float) -> tuple[list[int], list[int]]:
@@ -33,11 +35,13 @@ class PlannedRow:
         picture: number of the picture.
         samples: numbers of its samples in the row.
         epoch: that it belongs to.
+        mirrored: shown as a mirror shows it, if its samples' words allow that.
     """
 
     picture: int
     samples: tuple[int, ...]
     epoch: int
+    mirrored: bool = False
 
 
 @dataclass(frozen=True)
@@ -49,12 +53,14 @@ class EpochPlan:
         order: int64, numbers of samples.
         pictures: int64 [n], the picture of each row.
         batches: int64 [steps, size], rows of each step, sorted by length.
+        mirrored: bool [n], rows to be shown as a mirror shows them.
     """
 
     starts: Numbers
     order: Numbers
     pictures: Numbers
     batches: Numbers
+    mirrored: NDArray[np.bool_]
 
 
 class Plan:
@@ -122,14 +128,14 @@ class Plan:
         rows = plan.batches[place]
         return [
             [
-                self._row(plan, int(row), epoch)
+                self._row(plan, int(row), epoch, bool(plan.mirrored[row]))
                 for row in rows[(number * processes + process) * micro :][:micro]
             ]
             for number in range(count)
         ]
 
     def all_rows(self, process: int, processes: int) -> list[list[PlannedRow]]:
-        """Every row of the first epoch once, `batch.micro` at a time: for the validation loss.
+        """Every row of the first epoch once and as it is, `batch.micro` at a time: for the validation loss.
 
         Every process gets as many passes as the others; the last may be empty.
         """
@@ -138,12 +144,13 @@ class Plan:
         rows = [self._row(plan, row, 0) for row in range(len(plan.pictures))]
         return [rows[(number * processes + process) * micro :][:micro] for number in range(count)]
 
-    def _row(self, plan: EpochPlan, row: int, epoch: int) -> PlannedRow:
+    def _row(self, plan: EpochPlan, row: int, epoch: int, mirrored: bool = False) -> PlannedRow:
         own = plan.order[plan.starts[row] : plan.starts[row + 1]]
-        return PlannedRow(int(plan.pictures[row]), tuple(own.tolist()), epoch)
+        return PlannedRow(int(plan.pictures[row]), tuple(own.tolist()), epoch, mirrored)
 
     def _plan(self, number: int) -> EpochPlan:
-        generator = np.random.default_rng([self._recipe.seed, number])
+        seed = self._recipe.seed
+        generator = np.random.default_rng([seed, number])
         order, starts, pictures, lengths = self._cut(generator)
         shuffled = generator.permutation(len(pictures))
         size = self._recipe.batch.size
@@ -157,7 +164,10 @@ class Plan:
                 own = batches[start : start + window]
                 by_length = own.ravel()[np.argsort(lengths[own.ravel()], kind="stable")]
                 batches[start : start + window] = generator.permutation(by_length.reshape(own.shape))
-        return EpochPlan(starts, order, pictures, batches.astype(np.int64))
+        mirrored = (
+            np.random.default_rng([seed, number, _MIRRORS]).random(len(pictures)) < self._recipe.data.mirror
+        )
+        return EpochPlan(starts, order, pictures, batches.astype(np.int64), mirrored)
 
     def _cut(self, generator: np.random.Generator) -> tuple[Numbers, Numbers, Numbers, Numbers]:
         """Shuffles each picture's samples and cuts them into rows: order, starts, pictures, lengths."""

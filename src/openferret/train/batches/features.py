@@ -145,7 +145,9 @@ def open_features(
     """
     blank = processor.pixel_values([Image.fromarray(np.zeros((8, 8, 3), np.uint8))])
     maps = tower_maps(model, blank)
-    digest = hashlib.sha256(samples.encode() + model.config.vision_config.to_json_string().encode())
+    digest = hashlib.sha256(
+        f"{samples} {pictures}".encode() + model.config.vision_config.to_json_string().encode()
+    )
     for one in maps:  # what it makes of a blank tells one tower's weights from another's
         digest.update(one.cpu().numpy().tobytes())
     shapes = tuple(tuple(one.shape[1:]) for one in maps)

@@ -11,8 +11,10 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from PIL import ImageOps
 from torch.utils.data import DataLoader, Dataset
 
+from openferret.data.loading.mirroring import can_mirror, mirror_sample
 from openferret.data.schema import PictureReference
 from openferret.errors import InputError
 from openferret.train.batches.batch import Batch, Row
@@ -34,7 +36,8 @@ class Reader:
         gathered: the samples.
         writer: of dialogues in the model's words.
         collator: of batches.
-        features: of a frozen tower; None where pictures are read.
+        features: of a frozen tower, those of mirrored pictures after those of all others; None where pictures are
+            read.
         skip_missing: leave out rows whose picture cannot be had.
     """
 
@@ -55,22 +58,26 @@ class Reader:
     def row(self, planned: PlannedRow) -> Row | None:
         """One row; None if its picture cannot be had and that is allowed."""
         samples = self.gathered.samples(planned.samples)
+        mirrored = planned.mirrored and all(map(can_mirror, samples))
+        if mirrored:
+            samples = [mirror_sample(one) for one in samples]
         dialogues = tuple(self.writer.write(sample, planned.epoch) for sample in samples)
         picture = samples[0].picture
         if picture is None:
             return Row(None, (0, 0), None, dialogues)
         size = (picture.width, picture.height)
         if self.features is not None:
-            if self.skip_missing and not self.features.done[planned.picture]:
+            seen = planned.picture + mirrored * self.gathered.pictures
+            if self.skip_missing and not self.features.done[seen]:
                 return None
-            return Row(None, size, self.features.read(planned.picture), dialogues)
+            return Row(None, size, self.features.read(seen), dialogues)
         try:
             image = self.gathered.build_of(planned.picture).load_picture(picture)
         except InputError as error:
             if self.skip_missing:
                 return None
             raise missing_picture(picture, str(error)) from None
-        return Row(image, size, None, dialogues)
+        return Row(ImageOps.mirror(image) if mirrored else image, size, None, dialogues)
 
 
 @dataclass(frozen=True)

@@ -75,7 +75,7 @@ class Settings:
             "data": str(self.data.resolve()),
             "images": str(self.images.resolve()),
             "model": self.model if self.model == "kit" else str(Path(self.model).resolve()),
-            "effort": [effort.see, effort.say, effort.rate, effort.seed],
+            "effort": [effort.see, effort.say, effort.rate, effort.seed, effort.mirror],
             "held_out": self.held_out,
             "skip_bad": self.skip_bad,
         }
@@ -198,13 +198,13 @@ class _Work:
         trial = self._place / "trial"
         few = views[: 3 * _TRIED]
         built = self._built(few, trial / "data")
-        loaded = load_model(self._start)
         runs = list(self._runs(built, trial, few))
         paths = [one.path for one in self._learned]
-        pace = measure_pace(loaded, runs, paths, self._benchmarks, trial)
+        pace = measure_pace(self._start, runs, paths, self._benchmarks, trial)
         steps = {"see": self._settings.effort.see, "say": self._settings.effort.say}
         kept = {name: steps[name] for name in pace.steps}
-        seconds = pace.seconds(len(views), kept, len(self._held))
+        seen = len(views) * (2 if self._settings.effort.mirror else 1)
+        seconds = pace.seconds(seen, kept, len(self._held))
         write_json(
             self._place / "pace.json",
             {"seconds": seconds, "picture": pace.picture, "asked": pace.asked, **pace.steps},

@@ -33,6 +33,7 @@ from openferret.train.recipes.recipe import (
 )
 
 _LONGEST = 768  # tokens of a row
+_MIRRORED = 0.5  # of the rows
 _SEEN_IN_A_STEP, _SAID_IN_A_STEP = 12, 4  # pictures
 
 
@@ -48,6 +49,7 @@ class Effort:
         seed: of the order.
         boards: dashboards.
         threads: of the processor; 0 leaves it to torch.
+        mirror: show half of the rows as a mirror shows them.
     """
 
     see: int = 160
@@ -57,6 +59,7 @@ class Effort:
     seed: int = 0
     boards: tuple[str, ...] = ("tensorboard",)
     threads: int = 0
+    mirror: bool = False
 
 
 def see_recipe(
@@ -80,7 +83,7 @@ def see_recipe(
         "see",
         place / "see",
         ModelRecipe(str(start)),
-        _data(built, place),
+        _data(built, place, effort),
         steps=effort.see,
         batch=BatchRecipe(size, _micro(size, effort), 0),
         optimizer=OptimizerRecipe(rates, clip=2.0, warmup=0.1, floor=0.02),
@@ -99,7 +102,7 @@ def say_recipe(start: Path, built: Path, place: Path, effort: Effort, rows: int)
         "say",
         place / "say",
         ModelRecipe(str(start), lora=LoraRecipe(rank=8, alpha=16.0)),
-        _data(built, place),
+        _data(built, place, effort),
         steps=effort.say,
         batch=BatchRecipe(size, _micro(size, effort), 8),
         optimizer=OptimizerRecipe({"language": 2e-4 * effort.rate}, warmup=0.1, floor=0.05),
@@ -132,7 +135,13 @@ def _micro(size: int, effort: Effort) -> int:
     return max(one for one in range(1, size + 1) if size % one == 0 and one <= max(effort.at_once, 1))
 
 
-def _data(built: Path, place: Path) -> DataRecipe:
+def _data(built: Path, place: Path, effort: Effort) -> DataRecipe:
     return DataRecipe(
-        (built,), place / "cache", dialogues=8, max_length=_LONGEST, cache_features=True, workers=0
+        (built,),
+        place / "cache",
+        dialogues=8,
+        max_length=_LONGEST,
+        cache_features=True,
+        workers=0,
+        mirror=_MIRRORED if effort.mirror else 0.0,
     )

@@ -24,7 +24,8 @@ from openferret.model.vision import cell_centres
 from openferret.nouns import head_noun
 from openferret.phrases import with_determiner
 from openferret.train.batches.batch import Batch, Row
-from openferret.train.stages.losses import centre_cells, focal_loss, generalized_iou
+from openferret.train.objectives.place import place_losses
+from openferret.train.stages.losses import focal_loss
 
 NAME = "locator"
 PRESENCE = "presence"
@@ -218,23 +219,13 @@ def place_loss(located: Located, boxes: Tensor, valid: Tensor, merged: Tensor, c
     """
     if not len(boxes):
         return located.box.sum() * 0
-    cells = centre_cells(boxes, valid, centres, 0.5)
-    inside = cells.any(1)
-    target = inside / inside.sum(-1, keepdim=True)
-    place = -(target * located.place.log_softmax(-1)).sum()
-    # A cell in the middle of several boxes belongs to the smallest.
-    area = (boxes[..., 2:] - boxes[..., :2]).prod(-1)
-    owner = area[..., None].where(cells, torch.inf).argmin(1)
-    goal = torch.gather(boxes, 1, owner[..., None].expand(-1, -1, 4))
-    row, cell = inside.nonzero(as_tuple=True)
-    each = (target[row, cell] * (1 - generalized_iou(located.boxes[row, cell], goal[row, cell]))).sum()
-    single = merged | (valid.sum(-1) == 1)
-    whole, averaged = boxes[single, 0], located.box[single]
-    around = (1 - generalized_iou(averaged, whole)).sum() + (averaged - whole).abs().sum()
+    losses = place_losses(located, boxes, valid, merged, centres)
+    inside = losses.inside
     apart = ~merged
     # Normalised by the cells of an instance, as a large thing has many.
     instance = focal_loss(located.instance[apart], inside[apart].float()).sum(-1) / inside[apart].sum(-1)
-    return place + each + 2 * around + 0.5 * instance.sum()
+    around = losses.box.sum() + losses.edge.sum()
+    return losses.place.sum() + losses.cell.sum() + 2 * around + 0.5 * instance.sum()
 
 
 def _presence_loss(logits: Tensor, present: Tensor, asked: Tensor) -> Tensor:

@@ -27,7 +27,7 @@ class Parallel(Protocol):
         local_process: rank among those of this machine.
         gradient_scale: what a loss is multiplied with, so that gradients are the sum over processes: as many as
             there are processes where gradients are averaged, 1 where they are added up.
-        mixed_weights: whether weights of two precisions may stand side by side.
+        mixed_weights: whether weights may be of two precisions, and scalars: not where they are sharded.
     """
 
     device: torch.device

@@ -50,15 +50,12 @@ class ShardedParallel:
             torch.cuda.set_device(self.device)
         self._mesh = init_device_mesh(self.device.type, (self.processes,))
         self._half = half
-        self._scalars: list[Tensor] = []
 
     def prepare(self, module: TrainingModule, groups: list[dict[str, Any]]) -> tuple[Any, Optimizer]:
         """See `Parallel.prepare`."""
         names = {parameter: name for name, parameter in module.named_parameters()}
         named = [[names[parameter] for parameter in group["params"]] for group in groups]
-        self._scalars = shard(module, self._mesh, self._half)  # which moves each part to its device
-        for scalar in self._scalars:
-            scalar.data = scalar.data.to(self.device)
+        shard(module, self._mesh, self._half)  # which moves each part to its device
         own = dict(module.named_parameters())  # DTensors now, under the same names
         sharded = [
             {**group, "params": [own[name] for name in wanted]}
@@ -76,21 +73,15 @@ class ShardedParallel:
 
     def clip(self, called: Any, most: float) -> float:
         """See `Parallel.clip`."""
-        for scalar in self._scalars:
-            if scalar.grad is not None:
-                dist.all_reduce(scalar.grad)
         gradients = [one.grad for one in called.parameters() if one.grad is not None]
-        parts = [one.to_local() for one in gradients if isinstance(one, DTensor)]
-        whole = [one for one in gradients if not isinstance(one, DTensor)]
+        parts = [one.to_local() for one in gradients]
         squares = torch.zeros((), device=self.device)
         for part in parts:
             squares += part.float().square().sum()
         dist.all_reduce(squares)
-        for one in whole:
-            squares += one.float().square().sum()
         length = float(squares.sqrt())
-        for one in (*parts, *whole):
-            one.mul_(min(most / (length + 1e-6), 1.0))
+        for part in parts:
+            part.mul_(min(most / (length + 1e-6), 1.0))
         return length
 
     def gather(self, value: Any) -> list[Any]:
@@ -125,32 +116,26 @@ class ShardedParallel:
             dist.destroy_process_group()
 
 
-def shard(module: TrainingModule, mesh: DeviceMesh, half: bool) -> list[Tensor]:
+def shard(module: TrainingModule, mesh: DeviceMesh, half: bool) -> None:
     """Shards a module in place: each layer of the language model and of the tower, then all the rest together.
 
     Gradients are added up over the processes, not averaged.
 
     Args:
-        module: on the mesh's device, or on "meta".
+        module: on the mesh's device, or on "meta"; without scalars (`openferret.train.weights.parts.widen_scalars`).
         mesh: of one dimension.
         half: whether weights are gathered and used as bfloat16.
-
-    Returns:
-        Scalars that are trained. torch cannot shard them: each process keeps them whole, and their gradients have
-        to be added up by hand.
     """
     policy = MixedPrecisionPolicy(param_dtype=torch.bfloat16 if half else None, reduce_dtype=torch.float32)
-    scalars = [one for one in module.parameters() if one.ndim == 0]
     body = module.model.model
     layers = [*body.language_model.layers, *_tower_layers(body.vision_tower)]
     for part in layers:
         fully_shard(part, mesh=mesh, mp_policy=policy)
-    fully_shard(module, mesh=mesh, mp_policy=policy, ignored_params=set(scalars))
+    fully_shard(module, mesh=mesh, mp_policy=policy)
     for part in module.modules():
         if isinstance(part, FSDPModule):
             part.set_gradient_divide_factor(1.0)
             part.set_force_sum_reduction_for_comms(True)
-    return [one for one in scalars if one.requires_grad]
 
 
 def gather_tensors(module: Any) -> dict[str, Tensor]:

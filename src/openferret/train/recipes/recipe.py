@@ -106,6 +106,8 @@ class DataRecipe:
         workers: processes that load batches; 0 loads between the steps.
         skip_missing: leave out samples whose picture is missing, rather than stop.
         validation: share of the pictures, by hash of their name, that is kept back for the validation loss.
+        mirror: share of the rows that are shown as a mirror shows them, left and right exchanged in their words too.
+            Rows whose words a mirror would make wrong (`openferret.data.loading.mirroring`) stay as they are.
     """
 
     build: tuple[Path, ...] = ()
@@ -117,6 +119,7 @@ class DataRecipe:
     workers: int = 1
     skip_missing: bool = False
     validation: float = 0.0
+    mirror: float = 0.0
 
     def __post_init__(self) -> None:
         _require(
@@ -126,6 +129,7 @@ class DataRecipe:
         _at_least(self.max_length, 16, "data.max_length")
         _at_least(self.workers, 0, "data.workers")
         _within(self.validation, 0, 0.5, "data.validation")
+        _within(self.mirror, 0, 1, "data.mirror")
         _require(bool(self.regions), f"data.regions must name at least one of {', '.join(KINDS)}")
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 
 from openferret.errors import InputError
 from openferret.loading import LoadedModel
@@ -23,7 +23,7 @@ from openferret.train.objectives.objective import Objective
 from openferret.train.processes.parallel import Parallel
 from openferret.train.recipes.recipe import TrainingRecipe
 from openferret.train.weights.checkpoint import Identity, explained_disk
-from openferret.train.weights.parts import choose_trained, settle_precision
+from openferret.train.weights.parts import choose_trained, settle_precision, widen_scalars
 from openferret.train.weights.starting import load_start, start_digest
 
 
@@ -99,12 +99,17 @@ def set_up(recipe: TrainingRecipe, objectives: Sequence[Objective] | None = None
     validation = Plan(gathered, recipe, len(prefix), kept_back) if kept_back else None
     if parallel.mixed_weights or recipe.data.cache_features:  # a sharded model is moved part by part
         loaded.model.to(parallel.device)
-    features = _features(recipe, parallel, loaded, gathered, [*learned, *kept_back])
+    seen = [*learned, *kept_back]
+    if recipe.data.mirror:
+        seen += [one + gathered.pictures for one in learned]
+    features = _features(recipe, parallel, loaded, gathered, seen)
     parameters = sum(one.numel() for one in loaded.model.parameters())
     torch.manual_seed(recipe.seed)  # of the updates' first values
     trained = choose_trained(loaded.model, recipe)
     if parallel.mixed_weights:
         settle_precision(loaded.model, recipe)
+    else:
+        widen_scalars(loaded.model)
     if recipe.activation_checkpointing:
         loaded.model.model.language_model.activation_checkpointing_enable({"use_reentrant": False})
     chosen = tuple(objectives_for(loaded, recipe) if objectives is None else objectives)
@@ -143,7 +148,7 @@ def _features(
     gathered: Gathered,
     pictures: Sequence[int],
 ) -> FeatureCache | None:
-    """Fills the cache of a frozen tower, each process a share of it."""
+    """Fills the cache of a frozen tower, each process a share of it; picture n mirrored is at n + all pictures."""
     if not recipe.data.cache_features:
         return None
     cache = open_features(
@@ -151,15 +156,17 @@ def _features(
         loaded.processor,
         recipe.data.cache or recipe.out / "cache",
         gathered.digest,
-        gathered.pictures,
+        gathered.pictures * (2 if recipe.data.mirror else 1),
     )
 
-    def load(number: int) -> Image.Image | None:
+    def load(place: int) -> Image.Image | None:
+        mirrored, number = divmod(place, gathered.pictures)
         picture = gathered.samples([gathered.first[number]])[0].picture
         if picture is None:
             return None
         try:
-            return gathered.build_of(number).load_picture(picture)
+            image = gathered.build_of(number).load_picture(picture)
+            return ImageOps.mirror(image) if mirrored else image
         except InputError:
             if recipe.data.skip_missing:
                 return None

@@ -24,6 +24,7 @@ from openferret.model.namer import RegionNamer, namer_features
 from openferret.model.sampler import SpatialAwareSampler
 from openferret.model.vision import EfficientNetLiteConfig, EfficientNetLiteModel, VisionOutput, cell_centres
 from openferret.processing.geometry import RegionGeometry, SamplerGeometry, region_geometry
+from openferret.train.objectives.place import place_losses
 from openferret.train.stages.losses import centre_cells, focal_loss, generalized_iou
 from openferret.train.stages.pictures import Named, Record, crop_pixels, mirror_words, random_crop
 from openferret.train.stages.regions import KINDS, draw_region
@@ -205,30 +206,19 @@ def pad_boxes(boxes: list[list[tuple[float, ...]]], most: int) -> tuple[Tensor, 
 def grounding_losses(located: Located, batch: Batch, centres: Tensor) -> dict[str, Tensor]:
     """Place, boxes, instances and presence."""
     present = len(batch.boxes)
-    cells = centre_cells(batch.boxes, batch.valid, centres, 0.5)
-    inside = cells.any(1)
-    target = inside / inside.sum(-1, keepdim=True)
-    place = -(target * located.place[:present].log_softmax(-1)).sum(-1)
-    area = (batch.boxes[..., 2:] - batch.boxes[..., :2]).prod(-1)
-    owner = area[..., None].where(cells, torch.inf).argmin(1)
-    goal = torch.gather(batch.boxes, 1, owner[..., None].expand(-1, -1, 4))
-    row, cell = inside.nonzero(as_tuple=True)
-    overlap = generalized_iou(located.boxes[row, cell], goal[row, cell])
     merged = batch.merged[:present]
-    single = merged | (batch.valid.sum(-1) == 1)
-    whole = batch.boxes[single, 0]
-    averaged = located.box[:present][single]
+    losses = place_losses(located, batch.boxes, batch.valid, merged, centres)
     is_present = torch.zeros(len(batch.phrases))
     is_present[:present] = 1
     apart = ~batch.merged
-    everywhere = torch.zeros(len(batch.phrases), inside.shape[1])
-    everywhere[:present] = inside.float()
+    everywhere = torch.zeros(len(batch.phrases), losses.inside.shape[1])
+    everywhere[:present] = losses.inside.float()
     instance = focal_loss(located.instance[apart], everywhere[apart]).sum()
     return {
-        "place": place.mean(),
-        "cell": (target[row, cell] * (1 - overlap)).sum() / present,
-        "box": (1 - generalized_iou(averaged, whole)).mean(),
-        "edge": (averaged - whole).abs().sum(-1).mean(),
+        "place": losses.place.mean(),
+        "cell": losses.cell.mean(),
+        "box": losses.box.mean(),
+        "edge": losses.edge.mean(),
         "instance": instance / everywhere[apart].sum().clamp(min=1),
         "presence": functional.binary_cross_entropy_with_logits(located.presence, is_present),
     }

@@ -75,6 +75,24 @@ def settle_precision(model: FerretForConditionalGeneration, recipe: TrainingReci
                 parameter.data = parameter.data.to(torch.bfloat16)
 
 
+def widen_scalars(model: nn.Module) -> None:
+    """Makes vectors of one number of a model's scalars, in place: torch cannot shard a weight without a dimension.
+
+    What is computed with them stays the same, for one number is spread over any shape; `apply_trained` takes them
+    back.
+
+    >>> part = nn.Module()
+    >>> part.scale = nn.Parameter(torch.tensor(2.0))
+    >>> widen_scalars(part)
+    >>> part.scale.shape
+    torch.Size([1])
+    """
+    for module in model.modules():
+        for name, one in list(module.named_parameters(recurse=False)):
+            if not one.ndim:
+                module.register_parameter(name, nn.Parameter(one.detach()[None], one.requires_grad))
+
+
 def parameter_groups(module: nn.Module, recipe: TrainingRecipe, prefix: str = "") -> list[dict[str, object]]:
     """Groups for AdamW: each part, its matrices with decay and everything else without.
 
@@ -127,7 +145,7 @@ def apply_trained(model: FerretForConditionalGeneration, trained: Trained) -> No
     own = dict(model.named_parameters())
     for name, tensor in trained.tensors.items():
         if not is_update(name):
-            own[name].copy_(tensor)
+            own[name].copy_(tensor.view_as(own[name]))  # a scalar may have been sharded as a vector
         elif ".lora_A." in name and trained.lora is not None:
             up = trained.tensors[name.replace(".lora_A.", ".lora_B.")]
             layer = own[name.split(".lora_A.")[0] + ".weight"]
