@@ -78,7 +78,7 @@ def measure(given: argparse.Namespace) -> list[Cell]:
     cells: list[Cell] = []
     with server(given.model, 32, 1000) as (batched, _), server(given.model, 1, 0) as (plain, _):
         ports = {"openferret": batched, "one at a time": plain}
-        for pictures in ("same", "different"):
+        for pictures in given.pictures:
             for clients in given.clients:
                 seen: dict[str, list[tuple[float, float, float]]] = {which: [] for which in ports}
                 for _ in range(given.repeats):
@@ -115,6 +115,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--model", default="kit")
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 4, 16, 64])
+    parser.add_argument("--pictures", nargs="+", choices=("same", "different"), default=["same", "different"])
     parser.add_argument("--requests", type=int, default=32, help="of a cell, at least; two a client at least")
     parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--out", type=Path)

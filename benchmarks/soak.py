@@ -5,6 +5,7 @@
 The server's caches are made small and filled first, so that pictures come and go. After the first fifth of the time
 memory is compared: the median of the first quarter of the rest with that of its last quarter. It exits with 1 if a
 reply is not one that its request deserves, if memory grows by more than 5 %, if files stay open, or the model failed.
+Where the whole machine slept for a while, that time does not count, and requests that were under way are not judged.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from soak_requests import HOSTILE, VALID, Attempt, Kind
 FLAT = 0.05
 _CACHE_MEGABYTES, _IMAGE_MEGABYTES = 60, 6
 _SAMPLE_SECONDS = 2.0
+_ASLEEP_SECONDS = 15.0  # between two samples: server and clients were stopped together
 _MORE_FILES = 16  # connections that are just being opened or closed
 
 
@@ -37,11 +39,13 @@ class Seen:
         replies: by kind of request and what came of it.
         wrong: replies that their requests did not deserve; the first few are kept.
         memory: of the server: seconds since the start, resident bytes, open files.
+        asleep: seconds in which the machine stood still.
     """
 
     replies: Counter[str] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
     memory: list[tuple[float, int, int]] = field(default_factory=list)
+    asleep: float = 0.0
 
 
 async def fill(port: int) -> None:
@@ -64,23 +68,29 @@ async def soak(port: int, pid: int, given: argparse.Namespace) -> Seen:
     """Clients that ask and attack until the time is up."""
     seen = Seen()
     begun = time.monotonic()
-    ends = begun + 60 * given.minutes
     pool = [cut_out(random.Random(n)) for n in range(6)]
+
+    def awake() -> float:
+        return time.monotonic() - begun - seen.asleep
 
     async def client(number: int) -> None:
         chance = random.Random(number)
-        while time.monotonic() < ends:
+        while awake() < 60 * given.minutes:
             kinds = HOSTILE if chance.random() < given.hostile else VALID
             kind = chance.choice(kinds)
             picture = cut_out(chance) if chance.random() < 0.2 else chance.choice(pool)
             await _attempt(kind, Attempt(port, chance, picture), seen)
 
     async def watch() -> None:
-        while time.monotonic() < ends:
+        last = time.monotonic()
+        while awake() < 60 * given.minutes:
+            if time.monotonic() - last > _ASLEEP_SECONDS:
+                seen.asleep += time.monotonic() - last
+            last = time.monotonic()
             status = Path(f"/proc/{pid}/status").read_text()
             resident = int(status.split("VmRSS:")[1].split()[0]) * 1024
             files = sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())
-            seen.memory.append((time.monotonic() - begun, resident, files))
+            seen.memory.append((awake(), resident, files))
             await asyncio.sleep(_SAMPLE_SECONDS)
 
     await asyncio.gather(watch(), *(client(n) for n in range(given.clients)))
@@ -88,12 +98,18 @@ async def soak(port: int, pid: int, given: argparse.Namespace) -> Seen:
 
 
 async def _attempt(kind: Kind, attempt: Attempt, seen: Seen) -> None:
+    asleep = seen.asleep
     try:
         async with asyncio.timeout(120):
             got = await kind.send(attempt)
     except (OSError, TimeoutError, ValueError, LookupError) as error:
         got = f"{type(error).__name__}: {error}"
     deserved = got in kind.deserves
+    if not deserved:
+        await asyncio.sleep(2 * _SAMPLE_SECONDS)  # until it is known whether the machine slept
+        if seen.asleep > asleep:
+            seen.replies["(asleep)"] += 1
+            return
     seen.replies[f"{kind.name}: {got if deserved else 'WRONG'}"] += 1
     if not deserved and len(seen.wrong) < 50:
         seen.wrong.append(f"{kind.name}: {got}")
@@ -109,6 +125,7 @@ def report(seen: Seen, port: int) -> dict[str, object]:
     files = [max(one[2] for one in part) for part in (before, after)]
     return {
         "minutes": whole / 60,
+        "minutes_asleep": seen.asleep / 60,
         "requests": sum(seen.replies.values()),
         "replies": dict(sorted(seen.replies.items())),
         "wrong": seen.wrong,

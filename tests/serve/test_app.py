@@ -150,3 +150,9 @@ def test_label_studio_is_answered_by_the_same_engine(client):
     assert reply.status_code == 200, reply.text
     (result,) = reply.json()["results"]
     assert result["model_version"].startswith("openferret ")
+
+
+def test_head_is_get_without_a_body(client):
+    for path in ("/", "/health/live", "/v1/models"):
+        assert client.head(path).status_code == 200
+    assert client.head("/nowhere").status_code == 404

@@ -1,3 +1,4 @@
+import base64
 import io
 import json
 import struct
@@ -181,6 +182,60 @@ def test_masks_that_lie_are_422(client, make, code, mask, expected):
     reply = client.post("/v1/refer", json={"image": make.inline(), "region": {"type": "mask", **mask}})
     status, given = code(reply)
     assert (given, status) == (expected, 415 if expected == "unsupported_picture" else 422)
+
+
+def test_masks_of_many_megapixels_cost_what_their_runs_cost(client, make):
+    size = (8000, 5000)
+    image = {"data": make.data_url(flat_png(*size))}
+    mask = {"type": "mask", "rle": {"size": size[::-1], "counts": [10**7, 2 * 10**7, 10**7]}}
+    body = {"image": image, "regions": [mask] * 20, "max_new_tokens": 1}
+    assert client.post("/v1/refer", json={**body, "regions": [mask]}).status_code == 200
+    begun = time.process_time()
+    reply = client.post("/v1/refer", json=body)
+    assert time.process_time() - begun < 10  # once 20 seconds
+    boxes = [one["mentions"][0]["boxes"][0]["pixels"] for one in reply.json()["answers"] if one["mentions"]]
+    assert boxes
+    assert all(one == [2000, 0, 6000, 5000] for one in boxes)
+
+
+def test_regions_are_bounded_together(new_client, make, code):
+    limits = Limits(mask_pixels=10_000, mask_runs=300, request_vertices=100)
+    client = new_client(ServerSettings(hosts=("testserver",), limits=limits))
+    image = {"data": make.data_url(flat_png(64, 48))}
+    png = {"type": "mask", "png": make.data_url(make.png(make.picture(mode="L"))).partition(",")[2]}
+    ends = [1536, 1536]
+    striped = {
+        "type": "mask",
+        "rle": {"size": [48, 64], "counts": [*[1] * 300, *(one - 150 for one in ends)]},
+    }
+    line = {"type": "polygon", "points": [[0, 0], [9, 0], [9, 9]] * 10}
+    box = {"type": "mask", "rle": {"size": [48, 64], "counts": ends}}
+    for regions, right in (
+        ([png] * 4, False),
+        ([striped, striped], False),
+        ([line] * 4, False),
+        ([line] * 3 + [box] * 5, True),
+    ):
+        body = {"image": image, "regions": regions, "max_new_tokens": 1}
+        reply = client.post("/v1/refer", json=body)
+        if right:
+            assert reply.status_code == 200
+        else:
+            assert code(reply) == (413, "regions_too_large")
+    assert client.app.state.service.budget.held == 0
+
+
+def test_a_region_that_is_mentioned_a_thousand_times_is_not_read_a_thousand_times(client, make, code):
+    body = {"image": make.inline(), "question": "[0]" * 1000, "regions": [make.BOX], "max_new_tokens": 1}
+    assert code(client.post("/v1/ask", json=body)) == (422, "invalid_input")
+    assert client.post("/v1/ask", json={**body, "question": "[0]" * 32}).status_code == 200
+
+
+def test_base64_may_be_written_in_lines(client, make):
+    raw = make.png(make.picture())
+    lines = base64.encodebytes(raw).decode().replace("\n", "\r\n")
+    image = {"data": f"data:image/png;base64,{lines}"}
+    assert client.post("/v1/describe", json={"image": image, "max_new_tokens": 1}).status_code == 200
 
 
 def test_a_mask_of_another_size_is_refused_by_its_header(client, make, code):

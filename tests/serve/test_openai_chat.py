@@ -2,6 +2,7 @@ import json
 
 import pytest
 
+from openferret import prompts
 from openferret.predictor import Ferret
 from openferret.regions import Box
 from openferret.serve.conversation import read_dialogue, write_dialogue
@@ -136,11 +137,67 @@ def test_drawn_answers_are_the_same_for_the_same_seed(client, body):
 
 @pytest.mark.parametrize(
     "change",
-    [{"n": 2}, {"top_p": 0.5}, {"temperature": 9}, {"max_tokens": 0}, {"max_tokens": 10**6}, {"tools": []},
+    [{"n": 2}, {"top_p": 0.5}, {"temperature": 9}, {"max_tokens": 0}, {"max_tokens": 10**6}, {"tools": [{}]},
      {"response_format": {"type": "json_object"}}, {"stop": ["a"]}, {"logprobs": True}, {"messages": []}],
 )  # fmt: skip
 def test_what_cannot_be_honoured_is_refused_not_ignored(client, body, code, change):
     assert code(client.post(URL, json={**body, **change})) == (422, "invalid_body")
+
+
+def test_what_clients_send_with_every_request_and_changes_nothing_is_taken(client, body):
+    nothing = (
+        "stop",
+        "tools",
+        "tool_choice",
+        "logit_bias",
+        "stream",
+        "max_tokens",
+        "functions",
+        "top_logprobs",
+    )
+    extra = {
+        "store": False,
+        "metadata": {"a": "b"},
+        "modalities": ["text"],
+        "service_tier": "auto",
+        "tools": [],
+    }
+    plain = client.post(URL, json=body).json()["grounding"]["text"]
+    for more in (dict.fromkeys(nothing[:-3]), dict.fromkeys(nothing[-2:]), extra):
+        reply = client.post(URL, json={**body, **more, "max_tokens": 12})
+        assert reply.status_code == 200, reply.text
+        assert reply.json()["grounding"]["text"] == plain
+    again = [*body["messages"], {**said("a dog"), "refusal": None, "tool_calls": []}, user("and there?")]
+    assert client.post(URL, json={**body, "messages": again}).status_code == 200
+
+
+def test_a_picture_without_words_is_described():
+    assert [turn.question for turn in dialogue(user(IMAGE)).turns] == [prompts.DESCRIBE]
+    assert [turn.question for turn in dialogue(user(IMAGE, "  ")).turns] == [prompts.DESCRIBE]
+
+
+def test_what_is_forgotten_of_a_long_conversation_is_not_even_read(lively, make):
+    scene = Ferret(lively).encode(make.picture())
+    region = {"type": "region", "region": make.BOX}
+    turns = [one for _ in range(30) for one in (user(IMAGE, "a " * 200, region, region), said("b " * 8000))]
+    boxes = [Box(8, 8, 40, 40)] * 61
+    asked = write_dialogue(scene, dialogue(*turns, user(IMAGE, "c", region)), boxes, 12, 2048)
+    assert len(asked.regions) <= 32
+    assert (
+        asked.ids[-20:]
+        == write_dialogue(scene, dialogue(user(IMAGE, "c", region)), boxes[:1], 12, 2048).ids[-20:]
+    )
+    assert "forgotten" in asked.warnings[-1]
+    short = [one for _ in range(30) for one in (user(IMAGE, region, region), said("b"))]
+    asked = write_dialogue(scene, dialogue(*short, user(IMAGE, "c", region)), boxes, 12, 2048)
+    assert 3 <= len(asked.regions) <= 32
+
+
+def test_a_message_longer_than_a_question_may_be_is_refused():
+    for long in ([user(IMAGE, *["a" * 10_000] * 2)], [user(IMAGE, "a"), {"role": "assistant", "content": [
+        {"type": "text", "text": "a" * 10_000}] * 2}, user("b")]):  # fmt: skip
+        with pytest.raises(ServeError, match="characters"):
+            dialogue(*long)
 
 
 def test_another_model_is_404(client, body, code):

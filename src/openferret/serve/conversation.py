@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from openferret import prompts
 from openferret.errors import InputError
 from openferret.generation.prefix import context_length
 from openferret.generation.questions import Question, write_question
@@ -177,11 +178,10 @@ def _read_parts(message: UserMessage, images: list[ImageRef]) -> tuple[str, list
                 pieces.append(f"[{len(regions)}]")
                 regions.append(region)
     text = _join_words(pieces)
-    # Regions alone ask what they are.
-    alone = (
-        regions and not "".join(part.text for part in message.content if isinstance(part, TextPart)).strip()
-    )
-    return (f"What is {text}?" if alone else text), regions
+    if not "".join(part.text for part in message.content if isinstance(part, TextPart)).strip():
+        # Regions alone ask what they are, and a picture alone what it shows.
+        text = f"What is {text}?" if regions else prompts.DESCRIBE
+    return text, regions
 
 
 def _check_length(text: str) -> None:

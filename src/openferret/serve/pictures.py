@@ -117,9 +117,13 @@ def decode_picture(raw: bytes, digest: str, limits: Limits) -> Picture:
 
 
 def read_base64(text: str, what: str) -> bytes:
-    """Bytes from base64; ServeError 422 if it is none."""
+    r"""Bytes from base64, which many programs write in lines; ServeError 422 if it is none.
+
+    >>> read_base64("YWJj\nZA==", "it")
+    b'abcd'
+    """
     try:
-        return base64.b64decode(text, validate=True)
+        return base64.b64decode(text.encode("ascii").translate(None, b" \t\r\n"), validate=True)
     except (binascii.Error, ValueError):
         raise ServeError(422, "invalid_base64", f"{what} is not base64") from None
 

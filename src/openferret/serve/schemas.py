@@ -237,7 +237,7 @@ class AssistantMessage(Body):
     annotations: Annotated[list[Any], Field(max_length=0)] | None = None
     audio: None = None
     function_call: None = None
-    tool_calls: None = None
+    tool_calls: Annotated[list[Any], Field(max_length=0)] | None = None
 
 
 Message: TypeAlias = Annotated[SystemMessage | UserMessage | AssistantMessage, Field(discriminator="role")]
@@ -257,7 +257,10 @@ class TextFormat(Body):
 
 
 class ChatBody(Body):
-    """OpenAI's chat completion. Parameters that this server cannot honour are refused, not ignored."""
+    """OpenAI's chat completion. Parameters that this server cannot honour are refused, not ignored.
+
+    What is null was not given, whatever it is; what would change no answer is taken.
+    """
 
     model_config = _examples(
         {
@@ -291,6 +294,24 @@ class ChatBody(Body):
     logprobs: Literal[False] | None = None
     response_format: TextFormat | None = None
     user: Annotated[str, Field(max_length=256)] | None = None
+    safety_identifier: Annotated[str, Field(max_length=256)] | None = None
+    prompt_cache_key: Annotated[str, Field(max_length=256)] | None = None
+    metadata: Annotated[dict[str, Any], Field(max_length=16)] | None = None
+    modalities: Annotated[list[Literal["text"]], Field(max_length=1)] | None = None
+    service_tier: Literal["auto", "default"] | None = None
+    store: Literal[False] | None = None
+    stop: Annotated[list[Any], Field(max_length=0)] | None = None
+    tools: Annotated[list[Any], Field(max_length=0)] | None = None
+    logit_bias: Annotated[dict[str, Any], Field(max_length=0)] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _drop_nulls(cls, given: Any) -> Any:
+        return (
+            {name: one for name, one in given.items() if one is not None}
+            if isinstance(given, dict)
+            else given
+        )
 
 
 class ImageInfo(BaseModel):
