@@ -309,6 +309,7 @@ int openferret_step(
             share_norm(crew, &s, layer->attention_norm);
             share_product(crew, &s, &layer->query_key_value, &s.narrow, s.projected, 0);
             share(crew, eighths, place_tokens, &s);
+            if (!outputs && s.layer == model->layers - 1) break; /* only its keys and values are ever read */
             if (n < 4) share(crew, n * model->key_heads, attend, &s);
             else share(crew, n, attend_token, &s);
             share(crew, eighths, quantise_mixed, &s);
