@@ -3,7 +3,6 @@
 import errno
 import io
 import json
-import math
 import os
 import pickle
 import struct
@@ -293,72 +292,6 @@ def test_json_that_is_cut_off_gives_what_is_whole(tmp_path, cut):
     assert built["problems"]["mine"]["damaged file"] >= 1
     with pytest.raises(InputError, match="cut off or damaged"):
         build(boxes_cut_off(tmp_path, file), tmp_path / "refused")
-
-
-def rewritten(tmp_path, change):
-    """What becomes of a build whose COCO json was changed."""
-    recipe = boxes_of(tmp_path)
-    whole = build(recipe, tmp_path / "whole")
-    file = tmp_path / "source/boxes.json"
-    content = json.loads(file.read_text())
-    change(content)
-    file.write_text(json.dumps(content))
-    return whole, build(recipe, tmp_path / "out")
-
-
-@pytest.mark.parametrize("form", [str, float, "picture {}".format], ids=["text", "float", "words"])
-def test_ids_in_another_form_are_the_same_ids(tmp_path, form):
-    def change(content):
-        for one in content["images"]:
-            one["id"] = form(one["id"])
-        for one in content["annotations"]:
-            one["image_id"], one["category_id"] = form(one["image_id"]), form(one["category_id"])
-        for one in content["categories"]:
-            one["id"] = form(one["id"])
-
-    whole, built = rewritten(tmp_path, change)
-    assert built["problems"] == {}
-    assert built["pictures"] == whole["pictures"]
-    assert {one["task"] for one in built["counts"]} == {one["task"] for one in whole["counts"]}
-
-
-@pytest.mark.parametrize("category", [None, "", 99, "dog", [0], "missing"])
-def test_a_category_that_is_not_listed_is_never_taken_for_another(tmp_path, category):
-    def change(content):
-        for one in content["categories"]:
-            one["id"] -= 1  # one has the id 0
-        for one in content["annotations"]:
-            one["category_id"] = category
-            if category == "missing":
-                del one["category_id"]
-
-    _, built = rewritten(tmp_path, change)
-    assert built["problems"]["mine"]["unknown category"] == 18
-    assert all(not one.regions for one in Dataset.open(tmp_path / "out").samples())
-
-
-OUTLINES = {
-    "two points": [[1, 2, 3, 4]],
-    "an odd count": [[1, 2, 3, 4, 5, 6, 7]],
-    "not a number": [[math.nan] * 6],
-    "words": [["a"] * 6],
-    "a bomb": {"size": [48, 64], "counts": [10**15, 1]},
-    "a bomb by size": {"size": [10**9, 10**9], "counts": [10**18]},
-    "sides swapped": {"size": [64, 48], "counts": [0, 3072]},
-    "too short": {"size": [48, 64], "counts": [1, 2, 3]},
-    "damaged text": {"size": [48, 64], "counts": "\u2603PPP"},
-    "cut off text": {"size": [48, 64], "counts": "PPP"},
-    "negative": {"size": [48, 64], "counts": [-5, 3077]},
-}
-
-
-@pytest.mark.parametrize("kind", OUTLINES)
-def test_outlines_that_are_none_cost_the_outline(tmp_path, kind):
-    _, built = rewritten(
-        tmp_path, lambda content: content["annotations"][4].update(segmentation=OUTLINES[kind])
-    )
-    assert built["problems"] == {"mine": {"malformed outline": 1}}
-    assert not list(find_problems(Dataset.open(tmp_path / "out"), "open"))
 
 
 def boxes_cut_off(tmp_path, file):

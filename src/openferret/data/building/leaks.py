@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 
 from openferret.data.building.near_hashes import NearHashes
 from openferret.data.building.recipe import Leaks
+from openferret.data.files.regular import check_regular, read_regular_text
 from openferret.data.schema import PictureReference
 from openferret.errors import InputError
-from openferret.eval.files import parse_json, read_pickle, read_text
+from openferret.eval.files import parse_json, read_pickle
 from openferret.eval.leaks import picture_id, read_pictures
 
 _COCO_NAME = re.compile(r"(?:COCO_(?:train|val|test)\d{4}_)?(\d{12})\.\w+")
@@ -120,18 +121,19 @@ def evaluation_names(path: Path) -> list[str]:
         InputError: it cannot be read, or no picture is named in it.
     """
     if path.suffix in {".p", ".pkl", ".pickle"}:
+        check_regular(path)
         found = list(_ref_names(read_pickle(path), path))
     elif path.suffix in {".json", ".jsonl"}:
         found = list(_json_names(path))
     else:
-        found = read_text(path).split()
+        found = read_regular_text(path).split()
     if not found:
         raise InputError(f"{path} names no pictures; a list of an evaluation set was expected")
     return list(dict.fromkeys(found))
 
 
 def _json_names(path: Path) -> Iterator[str]:
-    text = read_text(path)
+    text = read_regular_text(path)
     try:
         content = parse_json(text, str(path))
     except InputError:
@@ -169,7 +171,7 @@ def read_hashes(path: Path) -> dict[str, int]:
         InputError: a line of another form; its number is named.
     """
     found = {}
-    for number, line in enumerate(read_text(path).split("\n"), 1):
+    for number, line in enumerate(read_regular_text(path).split("\n"), 1):
         name, _, digits = line.strip().rpartition("\t")
         if name and _HASH.fullmatch(digits):
             found[picture_id(name)] = int(digits, 16)

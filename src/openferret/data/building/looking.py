@@ -12,6 +12,7 @@ import numpy as np
 from openferret.data.building.leaks import LeakFilter
 from openferret.data.building.recipe import PictureCheck
 from openferret.data.files.atomic import write_json
+from openferret.data.files.regular import is_regular
 from openferret.data.schema import PictureReference
 from openferret.data.sources.reading import inside
 from openferret.errors import InputError
@@ -56,7 +57,7 @@ def look(
             return Seen(picture, leak=found)
     if check != "none":
         path = inside(folder, picture.file)
-        if path is None or not path.is_file():
+        if path is None or not is_regular(path):
             return Seen(picture, ("missing picture", f"{folder / picture.file} does not exist"))
         if check == "open":
             try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +70,7 @@ def read_manifest(place: Path) -> dict[str, Any]:
         place: its folder.
 
     Raises:
-        InputError: there is none, it is unfinished, or of another version.
+        InputError: there is none, it is unfinished, of another version, or not as `make_manifest` writes it.
     """
     file = place / MANIFEST
     if not file.is_file():
@@ -82,4 +82,59 @@ def read_manifest(place: Path) -> dict[str, Any]:
     content = read_json(file)
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise InputError(f"{file} is not a manifest of format {FORMAT}, which this version reads")
+    damaged = next((key for key, sound in _SOUND.items() if not sound(content.get(key))), None)
+    if damaged is not None:
+        raise InputError(
+            f"{file} is damaged: its {damaged!r} is not what `openferret data build` writes there"
+        )
     return content
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and value >= 0
+
+
+def _is_file_name(value: Any) -> bool:
+    """Of a file in the folder itself: a name that leads out of it is not followed."""
+    return isinstance(value, str) and Path(value).name == value and "\0" not in value
+
+
+def _is_shard(value: Any) -> bool:
+    return isinstance(value, dict) and _is_file_name(value.get("file")) and _is_count(value.get("samples"))
+
+
+def _is_source(value: Any) -> bool:
+    left_out = value.get("left_out", {}) if isinstance(value, dict) else None
+    return _has_counts(left_out) and _is_text(value.get("pictures"))
+
+
+def _has_counts(value: Any) -> bool:
+    return isinstance(value, dict) and all(map(_is_count, value.values()))
+
+
+def _all(sound: Callable[[Any], bool], kind: type, needed: bool = True) -> Callable[[Any], bool]:
+    """A check of every value of a list or mapping; one that is not needed may be missing."""
+
+    def check(value: Any) -> bool:
+        if value is None:
+            return not needed
+        values = value.values() if isinstance(value, dict) else value
+        return isinstance(value, kind) and all(map(sound, values))
+
+    return check
+
+
+_SOUND: Mapping[str, Callable[[Any], bool]] = {
+    "sha256": _is_text,
+    "samples": _is_count,
+    "pictures": lambda value: value is None or _is_count(value),
+    "shards": _all(_is_shard, list),
+    "picture_files": _all(_is_file_name, list),
+    "sources": _all(_is_source, dict),
+    "problems": _all(_has_counts, dict, needed=False),
+    "leaks": _all(_has_counts, dict, needed=False),
+}

@@ -198,7 +198,7 @@ def _build_key(recipe: Recipe) -> str:
 
 def _finished(recipe: Recipe, out: Path) -> dict[str, Any]:
     manifest = read_manifest(out)
-    if manifest["recipe_sha256"] != recipe.digest:
+    if manifest.get("recipe_sha256") != recipe.digest:
         raise InputError(f"{out} holds a data set of another recipe: choose another folder for --out")
     clear(Workspace(out))
     return manifest

@@ -9,9 +9,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TextIO
 
-from openferret.data.files.atomic import whole_file
+from openferret.data.files.atomic import explained, whole_file
 from openferret.data.problems import Problem, Problems
-from openferret.errors import InputError
 
 
 class ProblemLog(Problems):
@@ -34,16 +33,21 @@ class ProblemLog(Problems):
     def __enter__(self) -> Self:
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = self._path.open("w", encoding="utf-8")
+            self._file = self._path.open("w", encoding="utf-8", errors="backslashreplace")
         except OSError as error:
-            raise InputError(f"{self._path} cannot be written: {error.strerror or error}") from None
+            raise explained(error, self._path) from None
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._file is not None:
+        if self._file is None:
+            return
+        try:
             self._file.close()
+        except OSError as full:
+            if error is None:  # or the first error is told
+                raise explained(full, self._path) from None
 
     def add(self, kind: str, place: str, message: str) -> None:
         """Notes and writes a problem; a strict collector raises it as InputError."""
@@ -52,8 +56,12 @@ class ProblemLog(Problems):
 
     def note(self, problem: Problem) -> None:
         """Writes what is left out on purpose: nothing is raised."""
-        if self._file is not None:
+        if self._file is None:
+            return
+        try:
             self._file.write(problem_line(self._source, problem))
+        except OSError as full:
+            raise explained(full, self._path) from None
 
 
 def problem_line(source: str, problem: Problem) -> str:

@@ -16,6 +16,7 @@ from openferret.data.building.problem_log import ProblemLog
 from openferret.data.building.recipe import SourceRecipe, Split
 from openferret.data.building.record_files import in_batches, write_records
 from openferret.data.files.atomic import read_mark, write_json
+from openferret.data.files.regular import is_regular, read_regular_text
 from openferret.data.files.yaml_file import check_keys
 from openferret.data.problems import Problems
 from openferret.data.records import Record
@@ -24,7 +25,6 @@ from openferret.data.sources import SOURCES, read_source
 from openferret.data.storage.parquet import read_samples, write_samples
 from openferret.data.templates.writers import check_tasks
 from openferret.errors import InputError
-from openferret.eval.files import read_text
 from openferret.eval.leaks import picture_id
 
 Item = TypeVar("Item", Record, Sample)
@@ -71,6 +71,10 @@ def read_one(source: SourceRecipe, folder: Path, strict: bool) -> Result:
             for batch in in_batches(records, CHUNK):
                 write_records(_file(folder, len(chunks), source), batch)
                 chunks.append(len(batch))
+        if not chunks and not left_out and not problems.counts:
+            problems.add(
+                "empty source", source.root.name, "nothing is wrong with it, but it tells of no picture"
+            )
     result = {"chunks": chunks, "left_out": dict(left_out), **annotation_digest(source.root)}
     write_json(mark, result)
     return result
@@ -154,7 +158,7 @@ def held_out(name: str) -> bool:
 
 
 def _ids(path: Path) -> frozenset[str]:
-    return frozenset(picture_id(name) for name in read_text(path).split())
+    return frozenset(picture_id(name) for name in read_regular_text(path).split())
 
 
 def annotation_files(root: Path) -> list[Path]:
@@ -172,7 +176,7 @@ def annotation_files(root: Path) -> list[Path]:
         for folder, _, names in os.walk(root)
         for name in names
         if Path(name).suffix.lower() in _ANNOTATIONS
-        and (Path(folder) / name).is_file()  # no pipe, which may hang
+        and is_regular(Path(folder) / name)  # no pipe, which may hang
     )
 
 

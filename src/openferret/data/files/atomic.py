@@ -35,13 +35,14 @@ def whole_file(path: Path) -> Iterator[Path]:
             os.fsync(written.fileno())
         partial.replace(path)
     except OSError as error:
-        raise _explained(error, path) from error
+        raise explained(error, path) from error
     finally:
         with suppress(OSError):
             partial.unlink(missing_ok=True)
 
 
-def _explained(error: OSError, path: Path) -> InputError:
+def explained(error: OSError, path: Path) -> InputError:
+    """What a person is told when a file could not be written."""
     if error.errno in _FULL:
         return InputError(
             f"the disk is full: {path} could not be written; make room and run the same command again, "

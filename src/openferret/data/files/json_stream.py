@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from openferret.data.files.atomic import whole_file
+from openferret.data.files.regular import check_regular
 from openferret.data.problems import Problems
 from openferret.errors import InputError
 from openferret.eval.files import sound_unicode
@@ -18,7 +19,7 @@ from openferret.eval.files import sound_unicode
 LARGEST_ITEM = 64 << 20  # characters
 _STEP = 1 << 20  # bytes read at once
 _MOST_KEYS = 100  # of an object that are remembered, to tell which stands twice
-_MOST_DIGITS = 400  # more are no number that anything here could mean
+_MOST_DIGITS = 300  # more are no number that anything here could mean, and no float
 
 
 def _whole(digits: str) -> float:
@@ -35,6 +36,7 @@ def first_character(path: Path) -> str:
     Raises:
         InputError: the file cannot be read.
     """
+    check_regular(path)
     try:
         with path.open("rb") as stream:
             return _Text(stream).first()
@@ -70,6 +72,7 @@ def stream_items(path: Path, place: str, problems: Problems, whole: bool = False
     Raises:
         InputError: the file cannot be read, or is damaged and `problems` is strict.
     """
+    check_regular(path)
     key = place.removesuffix("item").removesuffix(".")
     try:
         with path.open("rb") as stream:

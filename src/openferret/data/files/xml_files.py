@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from openferret.data.files.regular import check_regular
 from openferret.errors import InputError
 
 
@@ -37,12 +38,6 @@ def stream_xml(path: Path, tag: str) -> Iterator[Any]:
                 if element.tag == tag:
                     yield element
                 root.clear()
-
-
-def check_regular(path: Path) -> None:
-    """Refuses a pipe or a device, which may never end, as InputError; a missing file is for its reader to tell."""
-    if path.exists() and not path.is_file():
-        raise InputError(f"{path.name} is not a regular file")
 
 
 @contextmanager

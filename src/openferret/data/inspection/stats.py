@@ -151,16 +151,16 @@ def as_text(dataset: Dataset, statistics: Statistics) -> str:
     ]
     left_out += [
         (source, kind, f"{number:,}")
-        for source, kinds in manifest["problems"].items()
+        for source, kinds in (manifest.get("problems") or {}).items()
         for kind, number in kinds.items()
     ]
     left_out += [
         (name, f"evaluation picture, by {how}", f"{number:,}")
-        for name, ways in manifest["leaks"].items()
+        for name, ways in (manifest.get("leaks") or {}).items()
         for how, number in ways.items()
     ]
     sections = [
-        f"{manifest['name']}: {manifest['samples']:,} samples on {manifest['pictures']:,} pictures, "
+        f"{manifest.get('name')}: {manifest['samples']:,} samples on {manifest.get('pictures') or 0:,} pictures, "
         f"sha256 {manifest['sha256'][:16]}",
         _table([head, *rows, ("all", "", *_numbers(*totals))]),
         _table([("part of GRIT, as the paper counts", "here", "paper, about"), *parts]),

@@ -27,6 +27,10 @@ from openferret.regions import Box, Mask, Point, Polygon, Region, Scribble
 
 COLOURS = ("#c8102e", "#0b5fd0", "#1a7f37", "#8a2be2", "#b75301", "#c2187f", "#0a7c86", "#6b4e16", "#3c3a99")
 _SIDE = 400  # pixels of the longer side of a picture on the page
+_FRAME = (
+    380,
+    300,
+)  # what a picture is fitted into, in pixels of the page: lines and numbers are as thick in all
 _LONGEST = 2000  # characters of a turn that are shown
 _TINT = 0.4
 
@@ -88,7 +92,7 @@ def write_page(dataset: Dataset, chosen: Chosen, target: Path) -> int:
 
 def to_html(dataset: Dataset, samples: Sequence[Sample]) -> str:
     """The page of some samples."""
-    name = escape(str(dataset.manifest["name"]))
+    name = escape(str(dataset.manifest.get("name", "")))
     tasks = sorted({sample.task for sample in samples})
     filters = "".join(
         f'<label><input type="radio" name="task" id="t{number}"{" checked" * (number == 0)}>{escape(task)}</label>'
@@ -160,7 +164,7 @@ def _picture(dataset: Dataset, sample: Sample) -> str:
     file = io.BytesIO()
     small.save(file, "JPEG", quality=80)
     encoded = base64.b64encode(file.getvalue()).decode()
-    shapes = "".join(_drawn(sample, width / small.width))
+    shapes = "".join(_drawn(sample, max(width / _FRAME[0], height / _FRAME[1])))
     return (
         f'<svg class="picture" viewBox="0 0 {width} {height}" role="img">'
         f'<image href="data:image/jpeg;base64,{encoded}" width="{width}" height="{height}"/>{shapes}</svg>'

@@ -11,6 +11,7 @@ from typing import Any
 from PIL import Image
 
 from openferret.data.building.manifest import read_manifest
+from openferret.data.files.regular import is_regular
 from openferret.data.schema import PictureReference, Sample
 from openferret.data.sources.reading import inside
 from openferret.data.storage.parquet import read_picture_references, read_samples
@@ -87,7 +88,7 @@ class Dataset:
             InputError: it is kept by path, and its name is none of this data set's.
         """
         if not self.manifest["picture_files"]:
-            return self.picture_path(picture).is_file()
+            return is_regular(self.picture_path(picture))
         try:
             return bool(self._packed.read(picture.file))
         except InputError:

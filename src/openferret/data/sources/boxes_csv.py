@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from openferret.checks import shorten
+from openferret.data.files.regular import check_regular
 from openferret.data.files.shelf import Shelf
 from openferret.data.problems import Problems
 from openferret.data.records import AnnotatedObject, Record
@@ -91,6 +92,7 @@ def read(
 
 def _rows(path: Path, problems: Problems) -> Iterator[tuple[int, dict[str, str]]]:
     number = 1
+    check_regular(path)
     try:
         with path.open(encoding="utf-8-sig", newline="") as stream:
             reader = csv.reader(stream)

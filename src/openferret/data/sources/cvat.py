@@ -116,7 +116,8 @@ def _mask(shape: Any, picture: PictureReference) -> tuple[list[float], Outline]:
     check_size(width, height, "the mask")
     check_size(picture.width, picture.height, "the picture")
     runs = np.array([int(run) for run in shape.get("rle").split(",")])
-    if (runs < 0).any() or runs.sum() != width * height:
+    # Each for itself first: a sum of large ones may wrap around to what is expected.
+    if (runs < 0).any() or (runs > width * height).any() or runs.sum() != width * height:
         raise InputError(f"its runs must fill {width} x {height} pixels")
     part = np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(height, width)
     if left < 0 or top < 0 or left + width > picture.width or top + height > picture.height:

@@ -10,13 +10,13 @@ from pathlib import Path
 
 from openferret.checks import shorten
 from openferret.coordinates import denormalize_box
-from openferret.data.files.xml_files import check_regular, parse_xml
+from openferret.data.files.regular import read_regular_text
+from openferret.data.files.xml_files import parse_xml
 from openferret.data.problems import Problems
 from openferret.data.records import Caption, Phrase, Record
 from openferret.data.schema import PictureReference
 from openferret.data.sources.reading import measured_picture, require_files, usable_size
 from openferret.errors import InputError
-from openferret.eval.files import check_xml, read_text
 from openferret.flickr30k import Caption as Sentence
 from openferret.flickr30k import read_boxes, read_caption
 
@@ -43,7 +43,7 @@ def read(
     if not listed.is_file():
         expected[f"{split}.txt"] = "picture ids of the split"
     require_files(TITLE, root, expected)
-    for name in dict.fromkeys(read_text(listed).split()):
+    for name in dict.fromkeys(read_regular_text(listed).split()):
         try:
             record = _read_record(root, Path(name).name, pictures, problems, split)
         except InputError as error:
@@ -60,11 +60,9 @@ def _read_record(
 ) -> Record | None:
     annotation = root / "Annotations" / f"{name}.xml"
     sentences = root / "Sentences" / f"{name}.txt"
-    check_regular(annotation)
-    check_regular(sentences)
-    check_xml(annotation)
+    parsed = parse_xml(annotation)
     boxes = read_boxes(annotation)
-    lines = read_text(sentences).splitlines()
+    lines = read_regular_text(sentences).splitlines()
     same_as = (f"flickr30k:{name}", f"flickr:{name}")
     file = f"{name}.jpg"
     if pictures is not None:
@@ -73,7 +71,7 @@ def _read_record(
             return None
         picture = measured
     else:
-        size = parse_xml(annotation).find("size")
+        size = parsed.find("size")
         found = usable_size(*(float(size.findtext(side)) for side in ("width", "height")))
         if found is None:
             raise InputError(f"{annotation.name} gives its picture no size that can be used")

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from openferret.data.files.regular import check_regular
 from openferret.data.outlines import RunLengths
 from openferret.data.problems import Problems
 from openferret.data.records import AnnotatedObject, Record
@@ -35,14 +36,17 @@ def read(
     """
     expected = {"masks": "a folder of PNG masks for each picture"}
     require_files(TITLE, root, expected if pictures else {**expected, "images": "the pictures"})
-    home = pictures or root / "images"
-    by_stem = {file.stem: file for file in sorted(home.iterdir()) if file.suffix.lower() in PICTURE_SUFFIXES}
+    home = pictures or root
+    shown = sorted((pictures or root / "images").iterdir())
+    by_stem = {file.stem: file for file in shown if file.suffix.lower() in PICTURE_SUFFIXES}
     for folder in sorted(place for place in (root / "masks").iterdir() if place.is_dir()):
         file = by_stem.get(folder.name)
         if file is None:
             problems.add("missing picture", f"masks/{folder.name}", f"there is no picture {folder.name}")
             continue
-        picture = measured_picture(file.name, home, "mask_folder", folder.name, problems)
+        picture = measured_picture(
+            file.relative_to(home).as_posix(), home, "mask_folder", folder.name, problems
+        )
         if picture is not None:
             found = (_object(mask, picture, problems) for mask in sorted(folder.glob("*.png")))
             yield Record(picture, licence, tuple(one for one in found if one is not None))
@@ -52,6 +56,7 @@ def _object(path: Path, picture: PictureReference, problems: Problems) -> Annota
     place = f"masks/{picture.id}/{path.name}"
     name = clean(_COUNT.sub("", path.stem).replace("_", " "))
     try:
+        check_regular(path)
         mask = Mask(mask_from_png(path))
         box = region_bounds(mask, picture.width, picture.height)
     except InputError as error:

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from openferret.checks import shorten
+from openferret.data.files.regular import read_regular_text
 from openferret.data.files.xml_files import parse_xml
 from openferret.data.problems import Problems
 from openferret.data.records import AnnotatedObject, Category, Record, Vocabulary
 from openferret.data.schema import PictureReference
 from openferret.data.sources.reading import clean, place_box, require_files, usable_size
 from openferret.errors import InputError
-from openferret.eval.files import read_text
 
 LICENCE = "not stated by its authors; the pictures are under the Flickr terms"
 TITLE = "Pascal VOC"
@@ -51,7 +51,7 @@ def read(
     expected = {"Annotations": "an XML file a picture", f"ImageSets/Main/{split}.txt": "names of the split"}
     require_files(TITLE, root, expected)
     seen: set[str] = set()
-    for line in read_text(root / "ImageSets" / "Main" / f"{split}.txt").splitlines():
+    for line in read_regular_text(root / "ImageSets" / "Main" / f"{split}.txt").splitlines():
         name = line.split()[0] if line.split() else ""
         if not name:
             continue

@@ -12,10 +12,12 @@ from typing import Any, TypeAlias
 from PIL import Image
 
 from openferret.checks import shorten
+from openferret.data.files.regular import is_regular
 from openferret.data.problems import Problems
 from openferret.data.schema import PictureReference
 from openferret.decoding import MAX_PIXELS, check_size, one_line_damage
 from openferret.errors import InputError
+from openferret.eval.files import sound_unicode
 from openferret.regions import Box
 
 Json: TypeAlias = dict[str, Any]
@@ -24,6 +26,7 @@ PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", "
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 _SIDEWAYS = {5, 6, 7, 8}  # EXIF orientations that swap width and height
 _MOST_DIGITS = 18  # of an id
+_MOST_BITS = 1000  # of an id; Python does not even write much longer numbers
 _EXACT = 2**53  # above it a float is no exact whole number
 _LONGEST_ID = 200
 _OVERHANG = 2.0  # pixels beyond the edge that published boxes often have; they are clipped without a word
@@ -110,8 +113,8 @@ def picture_size(path: Path) -> tuple[int, int]:
     Raises:
         InputError: it is missing, or no picture.
     """
-    if not path.is_file():
-        raise InputError(f"{path.name} is missing")
+    if not is_regular(path):
+        raise InputError(f"{shorten(path.name)} is missing")
     with one_line_damage(path.name), Image.open(path, formats=_FORMATS) as image:
         width, height = image.size
         check_size(width, height, path.name)
@@ -125,11 +128,13 @@ def measured_picture(
     """A reference to a picture whose size only the picture itself tells; None, and a problem, if it cannot."""
     path = inside(pictures, file)
     try:
+        if sound_unicode(file + key) != file + key:
+            raise InputError(f"the name {shorten(repr(file))} is not Unicode: give the file another one")
         if path is None:
             raise InputError(f"{shorten(file)} leads out of the folder of pictures")
         width, height = picture_size(path)
     except InputError as error:
-        kind = "missing picture" if path is None or not path.exists() else "damaged picture"
+        kind = "missing picture" if path is None or not is_regular(path) else "damaged picture"
         problems.add(kind, f"{source} picture {shorten(key)}", str(error))
         return None
     return PictureReference(file, width, height, source, key, same_as)
@@ -157,7 +162,7 @@ def locate(file: str, pictures: Path | None) -> str:
     whole = "/".join(parts)
     if pictures is not None:
         for candidate in (whole, "/".join(parts[-2:]), parts[-1] if parts else ""):
-            if candidate and (pictures / candidate).is_file():
+            if candidate and is_regular(pictures / candidate):
                 return candidate
     return whole
 
@@ -167,7 +172,7 @@ def whole_id(value: Any) -> int | None:
     if isinstance(value, bool):
         return None
     if isinstance(value, int):
-        return value
+        return value if value.bit_length() <= _MOST_BITS else None
     if isinstance(value, float):  # of a table in which an id was missing
         return int(value) if value.is_integer() and abs(value) < _EXACT else None
     digits = isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= _MOST_DIGITS
@@ -224,8 +229,8 @@ def pack(item: Any) -> str | None:
 
 
 def clean(text: Any) -> str:
-    """Words on one line; "" for what is no text."""
-    return " ".join(text.split()) if isinstance(text, str) else ""
+    """Words on one line, without half characters; "" for what is no text."""
+    return sound_unicode(" ".join(text.split())) if isinstance(text, str) else ""
 
 
 def distinct(names: Iterable[str]) -> tuple[str, ...]:

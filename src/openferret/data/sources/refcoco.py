@@ -22,6 +22,7 @@ from openferret.data.sources.reading import (
     corners_of,
     find_file,
     flickr_photo,
+    id_text,
     locate,
     missing_files,
     pack,
@@ -79,21 +80,21 @@ def _read_original(
     content = read_pickle(refs)
     if not isinstance(content, list) or not all(isinstance(ref, dict) for ref in content):
         raise InputError(f"{refs} is not a list of references")
-    splits = {str(ref.get("split")) for ref in content}
+    splits = {clean(ref.get("split")) for ref in content}
     if split not in splits:
         raise InputError(f"{refs} has no split {split!r}: give one of {', '.join(sorted(splits))}")
     by_picture: dict[str, list[dict[str, Any]]] = {}
     for ref in content:
         if ref.get("split") == split:
-            by_picture.setdefault(str(ref.get("image_id")), []).append(ref)
+            by_picture.setdefault(id_text(ref.get("image_id")) or "", []).append(ref)
     with Shelf() as boxes:
         for item in stream_items(instances, "annotations.item", problems):
             text = pack(item) if isinstance(item, dict) else None
-            if text is not None and str(item.get("image_id")) in by_picture:
-                boxes.put(str(item.get("id")), text)
+            if text is not None and id_text(item.get("image_id")) in by_picture:
+                boxes.put(id_text(item.get("id")) or "", text)
         for item in stream_items(instances, "images.item", problems):
-            key = str(item.get("id")) if isinstance(item, dict) else ""
-            picture = _picture(item, key, dataset, pictures, problems) if key in by_picture else None
+            key = (id_text(item.get("id")) or "") if isinstance(item, dict) else ""
+            picture = _picture(item, key, dataset, pictures, problems) if key and key in by_picture else None
             if picture is not None:
                 found = [_of_ref(ref, boxes, refs.name) for ref in by_picture.pop(key)]
                 yield _record(picture, found, problems, split)
@@ -102,11 +103,11 @@ def _read_original(
 
 
 def _of_ref(ref: Mapping[str, Any], boxes: Shelf, name: str) -> tuple[str, dict[str, Any], list[Any]]:
-    key = str(ref.get("ann_id"))
+    key = id_text(ref.get("ann_id")) or ""
     stored = boxes.take(key)
     sentences = ref.get("sentences")
     return (
-        f"{name} reference {shorten(ref.get('ref_id'))}",
+        f"{name} reference {shorten(id_text(ref.get('ref_id')) or 'without a number')}",
         (json.loads(stored[0]) if stored else {}) | {"id": key},
         sentences if isinstance(sentences, list) else [],
     )
@@ -178,7 +179,7 @@ def _record(
     for place, annotation, sentences in found:
         key = str(annotation["id"])
         told = [
-            (clean(sentence.get("sent")), str(sentence.get("sent_id", "")))
+            (clean(sentence.get("sent")), id_text(sentence.get("sent_id")) or "")
             for sentence in sentences
             if isinstance(sentence, dict) and clean(sentence.get("sent"))
         ]
@@ -186,7 +187,7 @@ def _record(
             problems.add("reference without words", place, "it has no sentences")
             continue
         # The same object may be referred to more than once.
-        if key not in places or key == "None":
+        if key not in places or key in ("", "None"):
             box = place_box(corners_of(annotation.get("bbox")), picture, place, problems)
             if box is None:
                 continue

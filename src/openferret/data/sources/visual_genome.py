@@ -16,6 +16,7 @@ from typing import Any
 
 from openferret.checks import shorten
 from openferret.data.files.json_stream import first_character, stream_items
+from openferret.data.files.regular import is_regular
 from openferret.data.files.shelf import Shelf
 from openferret.data.problems import Problems
 from openferret.data.records import AnnotatedObject, QuestionAnswer, Record, RegionDescription, Relationship
@@ -161,7 +162,7 @@ def _measured(
     keys = {key for stream in streams.values() for key in stream.all_keys()}
     for key in sorted(keys, key=int):
         places = [f"{folder}{key}.jpg" for folder in ("", "VG_100K/", "VG_100K_2/")]
-        file = next((place for place in places if (pictures / place).is_file()), places[0])
+        file = next((place for place in places if is_regular(pictures / place)), places[0])
         picture = measured_picture(file, pictures, "visual_genome", key, problems)
         if picture is not None:
             yield picture

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from openferret.checks import shorten
+from openferret.data.files.regular import read_regular_text
 from openferret.data.files.yaml_file import read_yaml
 from openferret.data.outlines import Polygons
 from openferret.data.problems import Problems
@@ -20,7 +21,6 @@ from openferret.data.sources.reading import (
     place_box,
 )
 from openferret.errors import InputError
-from openferret.eval.files import read_text
 from openferret.regions import Polygon
 
 TITLE = "a YOLO folder"
@@ -64,7 +64,7 @@ def read(
         picture = measured_picture(relative.as_posix(), home, "yolo", relative.as_posix(), problems)
         if picture is not None:
             label = _label_file(root, relative)
-            objects = tuple(_objects(label, picture, names, problems)) if label.is_file() else ()
+            objects = tuple(_objects(label, picture, names, problems)) if label.exists() else ()
             yield Record(picture, licence, objects, vocabulary=vocabulary, split=split)
 
 
@@ -76,7 +76,7 @@ def _description(root: Path, split: str) -> tuple[dict[int, str], str]:
             return _names(content.get("names"), root / file), listed if isinstance(listed, str) else ""
     for file in ("classes.txt", "obj.names"):
         if (root / file).is_file():
-            return _names(read_text(root / file).splitlines(), root / file), ""
+            return _names(read_regular_text(root / file).splitlines(), root / file), ""
     raise missing_files(TITLE, root, {"data.yaml or classes.txt": "names of the classes"})
 
 
@@ -111,7 +111,7 @@ def _objects(
     path: Path, picture: PictureReference, names: Mapping[int, str], problems: Problems
 ) -> Iterator[AnnotatedObject]:
     try:
-        lines = read_text(path).splitlines()
+        lines = read_regular_text(path).splitlines()
     except InputError as error:
         problems.add("damaged file", path.name, str(error))
         return

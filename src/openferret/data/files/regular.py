@@ -1,0 +1,43 @@
+"""Files as they should be: regular ones. A pipe or a device in the place of a file may never end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from openferret.checks import shorten
+from openferret.errors import InputError
+from openferret.eval.files import read_text
+
+
+def is_regular(path: Path) -> bool:
+    """Whether it is a regular file that is there; False also for a name that no file can have, as one too long.
+
+    >>> is_regular(Path("x" * 5000)), is_regular(Path("a" + chr(0)))
+    (False, False)
+    """
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
+def check_regular(path: Path) -> None:
+    """Refuses a pipe, a device or a folder, as InputError; a missing file is for its reader to tell."""
+    try:
+        strange = path.exists() and not path.is_file()
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{shorten(path.name)} cannot be read: {getattr(error, 'strerror', error)}"
+        ) from None
+    if strange:
+        raise InputError(f"{path.name} is not a regular file")
+
+
+def read_regular_text(path: Path) -> str:
+    """A regular file of UTF-8 text.
+
+    Raises:
+        InputError: it is missing, no regular file, or not UTF-8.
+    """
+    check_regular(path)
+    return read_text(path)
