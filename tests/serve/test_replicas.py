@@ -64,7 +64,7 @@ def in_flight(served, make, stream):
     replies = {}
 
     def ask(seed):
-        body = {"image": make.inline(seed), "question": "a", "max_new_tokens": 150, "stream": stream}
+        body = {"image": make.inline(seed), "question": "a", "max_new_tokens": 512, "stream": stream}
         replies[seed] = served.post("/v1/ask", json=body)
 
     threads = [threading.Thread(target=ask, args=(seed,)) for seed in range(10, 14)]
@@ -73,8 +73,8 @@ def in_flight(served, make, stream):
     return threads, replies
 
 
-def kill_one(replicas):
-    os.kill(min(process_ids(replicas)), signal.SIGKILL)
+def kill(process):
+    os.kill(process, signal.SIGKILL)
     return time.monotonic()
 
 
@@ -93,7 +93,9 @@ def test_the_same_app_answers_through_replicas_as_in_one_process(served, client,
     }.items():
         said = [one.post(path, json={"image": image, **body}) for one in (served, client)]
         assert [one.status_code for one in said] == [200, 200]
-        ours, theirs = ([*one.json().get("answers", [one.json().get("answer")])] for one in said)
+        # Another number of threads adds in another order: the last digits of a score may differ.
+        read = [json.loads(one.text, parse_float=lambda number: round(float(number), 4)) for one in said]
+        ours, theirs = ([*one.get("answers", [one.get("answer")])] for one in read)
         assert [one["text"] for one in ours] == [one["text"] for one in theirs]
         assert [one["mentions"] for one in ours] == [one["mentions"] for one in theirs]
     assert served.post("/v1/ask", json={"image": image, "question": ""}).status_code == 422
@@ -111,10 +113,11 @@ def test_a_stream_through_replicas_adds_up(served, make):
 
 @pytest.mark.slow
 def test_requests_of_a_killed_replica_are_asked_once_more_and_answered(served, replicas, make):
+    victim = min(process_ids(replicas))
     threads, replies = in_flight(served, make, stream=False)
     make.wait_for(lambda: len(replicas._tasks) == 4)
-    time.sleep(1)
-    killed = kill_one(replicas)
+    time.sleep(0.1)  # they are on their way, and long answers
+    killed = kill(victim)
     body = {"image": make.inline(20), "question": "a", "max_new_tokens": 2}
     assert served.post("/v1/ask", json=body).status_code == 200
     assert time.monotonic() - killed < 30
@@ -128,9 +131,10 @@ def test_requests_of_a_killed_replica_are_asked_once_more_and_answered(served, r
 @pytest.mark.slow
 def test_streams_of_a_killed_replica_end_with_a_typed_error(served, replicas, make):
     begun = counted(replicas, "first_text_seconds_count")
+    victim = min(process_ids(replicas))
     threads, replies = in_flight(served, make, stream=True)
     make.wait_for(lambda: counted(replicas, "first_text_seconds_count") == begun + 4, 60)
-    kill_one(replicas)
+    kill(victim)
     for one in threads:
         one.join(120)
     last = [one.text.strip().split("\n\n")[-1] for one in replies.values()]
@@ -147,7 +151,7 @@ def test_a_client_that_leaves_frees_its_replica(served, replicas, make):
 
     async def leave():
         replicas.submit(job)
-        await asyncio.sleep(1)
+        await asyncio.sleep(0.1)
         replicas.cancel(job)
 
     served.portal.call(leave)
