@@ -150,7 +150,11 @@ def browser():
     alone = ["--no-sandbox"] if os.geteuid() == 0 else []
     with playwright.sync_playwright() as started:
         launched = started.chromium.launch(
-            executable_path=CHROMIUM, args=[*alone, "--disable-background-networking", "--disable-gpu"]
+            executable_path=CHROMIUM,
+            args=[
+                *(*alone, "--disable-background-networking", "--disable-gpu"),
+                *("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"),
+            ],
         )
         yield launched
         launched.close()

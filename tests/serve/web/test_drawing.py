@@ -104,3 +104,54 @@ def test_all_of_it_can_be_done_with_the_keyboard(page, hand):
     assert page.locator(".phrase[aria-pressed=true]").count() == 1
     page.keyboard.press("?")
     assert page.locator("#help[open]").count() == 1
+
+
+@pytest.mark.slow
+def test_zoom_and_pan_move_the_picture_and_not_what_is_drawn(page, hand):
+    place = hand.place_of(page)
+    before = np.subtract(place(160, 120), place(0, 0))
+    page.mouse.move(*place(160, 120))
+    page.mouse.wheel(0, -200)
+    page.wait_for_timeout(100)
+    middle, scale = place(160, 120), 1.25**2
+    hand.tool(page, "Move")
+    page.mouse.move(*middle)
+    page.mouse.down()
+    page.mouse.move(middle[0] + 60, middle[1] + 40, steps=4)
+    page.mouse.up()
+    hand.tool(page, "Box")
+
+    def moved(x, y):
+        return tuple(
+            at + shift + scale * size * (part - whole / 2) / (whole / 2)
+            for at, shift, size, part, whole in zip(
+                middle, (60, 40), before, (x, y), (hand.WIDTH, hand.HEIGHT), strict=True
+            )
+        )
+
+    hand.drag(page, moved, (140, 100), (180, 150))
+    box = hand.ask(page, "/v1/refer")["region"]
+    assert [box[side] for side in ("x1", "y1", "x2", "y2")] == pytest.approx([140, 100, 180, 150], abs=1.5)
+
+
+@pytest.mark.slow
+def test_two_fingers_zoom_and_draw_nothing(opened, hand):
+    page = hand.give_picture(opened(viewport={"width": 400, "height": 800}, has_touch=True))
+    x, y = hand.place_of(page)(160, 120)
+    shown = page.locator("#zoom-fit")
+    before = shown.inner_text()
+    fingers = page.context.new_cdp_session(page)
+
+    def touch(kind, *places):
+        points = [{"x": at, "y": y, "id": number} for number, at in enumerate(places)]
+        fingers.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+    hand.tool(page, "Box")
+    touch("touchStart", x - 20)
+    touch("touchStart", x - 20, x + 20)
+    for reach in range(25, 65, 5):
+        touch("touchMove", x - reach, x + reach)
+    touch("touchEnd")
+    page.wait_for_timeout(100)
+    assert float(shown.inner_text().rstrip(" %")) > 1.5 * float(before.rstrip(" %"))
+    assert page.locator("#regions li").count() == 0

@@ -111,6 +111,29 @@ def test_pictures_are_pasted_and_dropped(opened, hand):
 
 
 @pytest.mark.slow
+def test_a_picture_is_taken_with_the_camera(opened):
+    page = opened()
+    page.context.grant_permissions(["camera"])
+    page.get_by_role("button", name="Use the camera").click()
+    for _ in range(100):  # the page's content policy forbids Playwright to wait in the page itself
+        if page.evaluate("document.querySelector('#camera video').videoWidth"):
+            break
+        page.wait_for_timeout(100)
+    page.get_by_role("button", name="Take the picture").click()
+    page.get_by_text("camera.jpg").wait_for()
+    assert page.locator("#camera[open]").count() == 0
+    assert page.evaluate("document.querySelector('#camera video').srcObject") is None
+
+
+@pytest.mark.slow
+def test_without_a_camera_it_is_said_so(opened):
+    page = opened()
+    page.evaluate("() => { navigator.mediaDevices.getUserMedia = () => Promise.reject(new Error()); }")
+    page.get_by_role("button", name="Use the camera").click()
+    page.get_by_text("The camera cannot be used").wait_for()
+
+
+@pytest.mark.slow
 def test_example_pictures_come_with_questions(opened, hand):
     page = opened()
     page.get_by_role("button", name="A cup of espresso").click()
