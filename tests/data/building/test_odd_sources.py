@@ -140,6 +140,29 @@ def as_exported(place, target):
     export_samples(target, Dataset.open(place).samples(), "llava", None)
 
 
+@pytest.mark.parametrize("setting", ["seed=yes", "shard_size=true", "sources.mine.cap=on", "leaks.near=true"])
+def test_yes_is_no_number(tmp_path, setting):
+    boxes_of(tmp_path)
+    with pytest.raises(InputError, match="whole number"):
+        load_recipe(tmp_path / "recipe.yaml", [setting])
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "a\0b", "o\udcff"], ids=["long", "null", "not Unicode"])
+def test_names_that_no_folder_can_have_are_refused(tmp_path, name):
+    with pytest.raises(InputError, match="--out"):
+        build(boxes_of(tmp_path), tmp_path / name)
+    if "\udcff" not in name:  # YAML has replaced it
+        content = small_set.recipe_content(tmp_path / name)
+        with pytest.raises(InputError, match=r"sources\.mine\.root"):
+            load_recipe(small_set.write_recipe(tmp_path / "r.yaml", content))
+
+
+@pytest.mark.parametrize("key", ["templates", "analogies"])
+def test_a_folder_for_a_file_is_refused_and_not_read_through(tmp_path, key):
+    with pytest.raises(InputError, match="not a regular file"):
+        build(boxes_of(tmp_path, **{key: str(tmp_path)}), tmp_path / "out")
+
+
 VOC = (
     "<annotation><filename>{name}.jpg</filename><size><width>64</width><height>48</height></size><object>"
     "<name>dog</name><bndbox><xmin>2</xmin><ymin>3</ymin><xmax>22</xmax><ymax>33</ymax></bndbox></object></annotation>"

@@ -42,6 +42,7 @@ from openferret.data.building.recipe import Recipe, SourceRecipe
 from openferret.data.building.workspace import Workspace, clear, opened
 from openferret.data.building.writing import Writing, write_one
 from openferret.data.files.atomic import read_mark, whole_file, write_json
+from openferret.data.files.regular import check_path, check_regular
 from openferret.data.problems import Problem
 from openferret.data.sources import SOURCES
 from openferret.errors import InputError
@@ -73,6 +74,7 @@ def build(
             or the disk is full. Run the same again, and it goes on.
     """
     check_engine(engine, workers)
+    check_path(out, "--out")
     for source in recipe.sources:
         check_source(source)
     if (out / "manifest.json").is_file():
@@ -191,7 +193,10 @@ class _Run:
 def _build_key(recipe: Recipe) -> str:
     """What a build depends on: the recipe, its sources and this version. Which machine or workers, it does not."""
     stamps = {one.name: annotation_stamp(one.root) for one in recipe.sources}
-    words = [annotation_digest(file)["sha256"] for file in (recipe.templates, recipe.analogies) if file]
+    given = [file for file in (recipe.templates, recipe.analogies) if file]
+    for file in given:
+        check_regular(file)
+    words = [annotation_digest(file)["sha256"] for file in given]
     content = json.dumps([__version__, asdict(recipe), stamps, words], sort_keys=True, default=str)
     return hashlib.sha256(content.encode()).hexdigest()
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias, TypeVar
 
 from openferret.checks import finite_number, shorten, whole_number
+from openferret.data.files.regular import check_path
 from openferret.data.files.yaml_file import (
     Content,
     apply_settings,
@@ -222,7 +223,7 @@ def _recipe(content: Content) -> Recipe:
         sources=tuple(_source(name, entry) for name, entry in sources.items()),
         seed=_seed(content.get("seed", 0)),
         bad_records=_choice(content, "bad_records", ("skip", "refuse")),
-        shard_size=whole_number(content.get("shard_size", 20_000), "shard_size", 1),
+        shard_size=_whole(content.get("shard_size", 20_000), "shard_size", 1),
         pictures=_choice(content, "pictures", ("path", "tar")),
         check_pictures=_choice(content, "check_pictures", ("open", "exists", "none")),
         negatives=_weight(content.get("negatives", 1.0), "negatives"),
@@ -294,7 +295,7 @@ def _split(content: Content, where: str) -> Split:
 
 def _leaks(content: Content) -> Leaks:
     _keys(content, Leaks, "leaks")
-    near = whole_number(content.get("near", 4), "leaks.near", 0)
+    near = _whole(content.get("near", 4), "leaks.near", 0)
     _check(near <= 32, "leaks.near", "at most 32 bits")
     sets = _mapping(content, "sets", "leaks")
     return Leaks(tuple(_evaluation_set(name, entry) for name, entry in sets.items()), near)
@@ -347,16 +348,24 @@ def _optional(content: Content, key: str, where: str, read: Callable[[Any, str],
 
 
 def _count(value: Any, where: str) -> int:
-    return whole_number(value, where, 1)
+    return _whole(value, where, 1)
+
+
+def _whole(value: Any, where: str, least: int) -> int:
+    _check(
+        not isinstance(value, bool), where, f"a whole number of {least} or more, not {value}"
+    )  # YAML's yes
+    return whole_number(value, where, least)
 
 
 def _path(value: Any, where: str) -> Path:
     _check(isinstance(value, str) and bool(value), where, "a path")
+    check_path(Path(value), where)
     return Path(value)
 
 
 def _seed(value: Any) -> int:
-    seed = whole_number(value, "seed", 0)
+    seed = _whole(value, "seed", 0)
     _check(seed < 2**64, "seed", "below 2^64")
     return seed
 

@@ -33,6 +33,22 @@ def check_regular(path: Path) -> None:
         raise InputError(f"{path.name} is not a regular file")
 
 
+def check_path(path: Path, what: str) -> None:
+    """Refuses a path that no file can have: too long, with a null character, or not Unicode.
+
+    Raises:
+        InputError: `what` says which path it is.
+    """
+    try:
+        str(path).encode()
+        path.lstat()
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "it is no name that a file can have"
+        raise InputError(f"{what} {shorten(ascii(str(path)))} cannot be used: {reason}") from None
+
+
 def read_regular_text(path: Path) -> str:
     """A regular file of UTF-8 text.
 

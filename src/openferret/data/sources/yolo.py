@@ -64,7 +64,11 @@ def read(
         picture = measured_picture(relative.as_posix(), home, "yolo", relative.as_posix(), problems)
         if picture is not None:
             label = _label_file(root, relative)
-            objects = tuple(_objects(label, picture, names, problems)) if label.exists() else ()
+            objects = (
+                tuple(_objects(label, picture, names, problems))
+                if label.exists() or label.is_symlink()
+                else ()
+            )
             yield Record(picture, licence, objects, vocabulary=vocabulary, split=split)
 
 
