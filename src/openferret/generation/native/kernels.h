@@ -237,18 +237,31 @@ static void multiply(const Matrix *m, int block, const Quantised *a, int token, 
 
 #endif
 
-/* Adds a block's low-rank part; `reduced` [count][width] is what the matrix's `down` gave for these tokens. */
-static inline void add_low_rank(const Matrix *m, int block, const float *reduced, int width, int count, float out[][BLOCK]) {
-    const uint16_t *up = m->up + (size_t)block * m->rank * BLOCK;
+enum { RANKS = 16 };
+
+/* Some ranks of `add_low_rank`; their number is a constant where it can be, so that the loops are unrolled. */
+static inline void add_ranks(
+    const uint16_t *up, const float *reduced, int width, const int ranks, int count, float out[][BLOCK]
+) {
+    vec ups[RANKS];
+    for (int r = 0; r < ranks; r++) ups[r] = from_halves(up + r * BLOCK); /* once for all tokens */
     for (int t = 0; t < count; t++) {
-        const float *from = reduced + (size_t)t * width + m->branch[block] * m->rank;
+        const float *from = reduced + (size_t)t * width;
         vec sums[2] = {*(vec *)out[t], {0}};
-        for (int r = 0; r < m->rank; r += 2) {
-            sums[0] += from_halves(up + r * BLOCK) * from[r];
-            sums[1] += from_halves(up + (r + 1) * BLOCK) * from[r + 1];
-        }
+        for (int r = 0; r < ranks; r++) sums[r % 2] += ups[r] * from[r];
         *(vec *)out[t] = sums[0] + sums[1];
     }
+}
+
+/* Adds a block's low-rank part; `reduced` [count][width] is what the matrix's `down` gave for these tokens. */
+static inline void add_low_rank(
+    const Matrix *m, int block, const float *reduced, int width, int count, float out[][BLOCK]
+) {
+    const uint16_t *up = m->up + (size_t)block * m->rank * BLOCK;
+    const float *from = reduced + m->branch[block] * m->rank;
+    int r = 0;
+    for (; r + RANKS <= m->rank; r += RANKS) add_ranks(up + r * BLOCK, from + r, width, RANKS, count, out);
+    if (r < m->rank) add_ranks(up + r * BLOCK, from + r, width, m->rank - r, count, out);
 }
 
 #endif

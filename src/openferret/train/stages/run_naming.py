@@ -209,8 +209,9 @@ def main() -> None:
         )
     model = model.to(memory_format=torch.channels_last).requires_grad_(False)  # type: ignore[call-overload]
     model.namer.words.weight.copy_(noun_vectors(words, heads).T)
-    model.namer.hidden.requires_grad_(True)
-    model.namer.output.requires_grad_(True)
+    for layer in (model.namer.hidden, model.namer.output):
+        layer.reset_parameters()  # one that goes on from stage T's has learned those pictures by heart
+        layer.requires_grad_(True)
     began = time.monotonic()
     sampler = "trunk" if options.language is None else "language"  # whose sampler the features were read with
     kept = options.trunk.with_name(f"named-{state['step']}-{options.side}-{sampler}-{options.drawings}.pt")
