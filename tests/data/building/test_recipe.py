@@ -73,6 +73,7 @@ def test_tasks_as_a_list_as_weights_and_in_full(write):
         ({**SMALL, "shard_size": 0}, "1 or more"),
         ({**SMALL, "seed": -1}, "seed"),
         (with_source(tasks={"object": 1000}), "between 0 and 100"),
+        (with_source(root="r", tasks={"object": 0, "phrase": {"weight": 0}}), "nothing would be built"),
         (with_source(tasks={"object": {"cap": 1.5}}), "whole number"),
         ({"name": "x", "sources": {}}, "no sources"),
         ({"sources": SMALL["sources"]}, "name"),

@@ -218,9 +218,12 @@ def _recipe(content: Content) -> Recipe:
     sources = _mapping(content, "sources", "the recipe")
     if not sources:
         raise InputError("the recipe has no sources")
+    read = tuple(_source(name, entry) for name, entry in sources.items())
+    if all(one.tasks and not any(rule.weight for rule in one.tasks.values()) for one in read):
+        raise InputError("every task of the recipe has the weight 0, so nothing would be built; give some weight")
     return Recipe(
         name=_text(content, "name", "the recipe"),
-        sources=tuple(_source(name, entry) for name, entry in sources.items()),
+        sources=read,
         seed=_seed(content.get("seed", 0)),
         bad_records=_choice(content, "bad_records", ("skip", "refuse")),
         shard_size=_whole(content.get("shard_size", 20_000), "shard_size", 1),
