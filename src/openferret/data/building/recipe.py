@@ -220,7 +220,9 @@ def _recipe(content: Content) -> Recipe:
         raise InputError("the recipe has no sources")
     read = tuple(_source(name, entry) for name, entry in sources.items())
     if all(one.tasks and not any(rule.weight for rule in one.tasks.values()) for one in read):
-        raise InputError("every task of the recipe has the weight 0, so nothing would be built; give some weight")
+        raise InputError(
+            "every task of the recipe has the weight 0, so nothing would be built; give some weight"
+        )
     return Recipe(
         name=_text(content, "name", "the recipe"),
         sources=read,
