@@ -6,6 +6,8 @@ import numpy as np
 import yaml
 from PIL import Image
 
+from openferret.data.building.recipe import load_recipe
+
 WIDTH, HEIGHT = 64, 48
 NAMES = ("dog", "cat", "ball", "tree")
 
@@ -59,3 +61,20 @@ def write_recipe(file, content):
     """The same as a file."""
     file.write_text(yaml.safe_dump(content))
     return file
+
+
+def recipe_of(tmp_path, source, **more):
+    """A recipe of one source, `mine`."""
+    content = {"name": "one", "sources": {"mine": source}, **more}
+    return load_recipe(write_recipe(tmp_path / "recipe.yaml", content))
+
+
+def boxes_of(tmp_path, **more):
+    """A recipe of six pictures of this module's own."""
+    write_source(tmp_path / "source", 6)
+    return load_recipe(write_recipe(tmp_path / "recipe.yaml", recipe_content(tmp_path / "source", **more)))
+
+
+def problems_of(out):
+    """What a build could not use."""
+    return [json.loads(line) for line in (out / "problems.jsonl").read_text().splitlines()]

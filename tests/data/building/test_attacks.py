@@ -22,6 +22,7 @@ from openferret.data.loading.dataset import Dataset
 from openferret.errors import InputError
 
 from .. import small_set
+from ..small_set import boxes_of, problems_of, recipe_of
 
 DOCTYPES = {
     "billion laughs": '<!DOCTYPE a [<!ENTITY a "aaaaaaaaaa">'
@@ -41,21 +42,6 @@ CVAT = (
     '<annotations><image id="1" name="000000000001.jpg" width="64" height="48">'
     '<box label="dog" xtl="2" ytl="3" xbr="22" ybr="33"/></image></annotations>'
 )
-
-
-def recipe_of(tmp_path, source, **more):
-    content = {"name": "attack", "sources": {"mine": source}, **more}
-    return load_recipe(small_set.write_recipe(tmp_path / "recipe.yaml", content))
-
-
-def boxes_of(tmp_path, **more):
-    small_set.write_source(tmp_path / "source", 6)
-    content = small_set.recipe_content(tmp_path / "source", **more)
-    return load_recipe(small_set.write_recipe(tmp_path / "recipe.yaml", content))
-
-
-def problems_of(out):
-    return [json.loads(line) for line in (out / "problems.jsonl").read_text().splitlines()]
 
 
 def voc(root, texts):

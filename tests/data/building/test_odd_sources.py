@@ -19,21 +19,7 @@ from openferret.data.loading.dataset import Dataset
 from openferret.errors import InputError
 
 from .. import small_set
-
-
-def recipe_of(tmp_path, source, **more):
-    content = {"name": "odd", "sources": {"mine": source}, **more}
-    return load_recipe(small_set.write_recipe(tmp_path / "recipe.yaml", content))
-
-
-def boxes_of(tmp_path, **more):
-    small_set.write_source(tmp_path / "source", 6)
-    content = small_set.recipe_content(tmp_path / "source", **more)
-    return load_recipe(small_set.write_recipe(tmp_path / "recipe.yaml", content))
-
-
-def problems_of(out):
-    return [json.loads(line) for line in (out / "problems.jsonl").read_text().splitlines()]
+from ..small_set import boxes_of, problems_of, recipe_of
 
 
 def rewritten(tmp_path, change):

@@ -21,21 +21,17 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file
 
 from openferret.eval.metrics.bootstrap import Estimate, accuracy
-from openferret.kit.conversion import vision_model
-from openferret.model.vision import fold_batch_norm
 from openferret.train.stages.pictures import WHOLE, Named, Record, crop_pixels
 from openferret.train.stages.regions import KINDS
-from openferret.train.stages.run_trunk import judge, load_records, prepare_words
+from openferret.train.stages.run_trunk import judge, load_records, new_optimizer, prepare_words, untrained
 from openferret.train.stages.trunk import (
     WEIGHTS,
     TrunkModel,
     Words,
     compute_losses,
     noun_table,
-    noun_vectors,
     sample_batch,
 )
 
@@ -92,13 +88,8 @@ def train(
     """A short stage T in place: 16 pictures a step, the rates and losses of `run_trunk`, no averaged weights."""
     index = {head: position for position, head in enumerate(heads)}
     nouns, classes = noun_table(words, heads), absent_classes(records, variant.hard)
-    for name, parameter in model.vision.trunk.named_parameters():
-        parameter.requires_grad_(not name.startswith(("stem", "stages.0", "stages.1", "stages.2")))
-    trunk = [one for one in model.vision.trunk.parameters() if one.requires_grad]
-    own = {id(one) for one in model.vision.trunk.parameters()} | {id(model.namer.words.weight)}
-    fresh = [one for one in model.parameters() if one.requires_grad and id(one) not in own]
-    groups = [{"params": trunk, "rate": 1.5e-4}, {"params": fresh, "rate": 8e-4}]
-    optimizer = torch.optim.AdamW(groups, weight_decay=0.05)
+    optimizer = new_optimizer(model)
+    learned = [one for group in optimizer.param_groups for one in group["params"]]
     model.train()
     for step in range(steps):
         generator = np.random.default_rng([0, step])
@@ -108,7 +99,7 @@ def train(
         kept = [WEIGHTS[name] * one for name, one in losses.items() if name not in variant.dropped]
         optimizer.zero_grad(set_to_none=True)
         torch.stack(kept).sum().backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(trunk + fresh, 5.0)
+        torch.nn.utils.clip_grad_norm_(learned, 5.0)
         factor = min((step + 1) / 10, 1.0) * (0.02 + 0.98 * 0.5 * (1 + np.cos(np.pi * step / steps)))
         for group in optimizer.param_groups:
             group["lr"] = group["rate"] * factor
@@ -161,7 +152,6 @@ def main() -> None:
     kept = options.pictures or options.out.with_name("pictures.npy")
     store, records, dev, mini = load_records(options.data, kept)
     words, heads = prepare_words(records + dev + mini)
-    published = {name: one.float() for name, one in load_file(vision_model()).items()}
     figures: dict[str, object] = {
         "steps": options.steps,
         "side": options.side,
@@ -170,13 +160,7 @@ def main() -> None:
     }
     for variant in VARIANTS:
         torch.manual_seed(0)
-        model = TrunkModel(words.table.shape[1], len(heads))
-        with torch.no_grad():
-            model.namer.words.weight.copy_(noun_vectors(words, heads).T)
-        model.vision.trunk.load_state_dict(fold_batch_norm(published, model.vision.config))
-        if model.vision.published is not None:
-            model.vision.published.load_state_dict(fold_batch_norm(published, model.vision.config))
-            model.vision.published.requires_grad_(False)
+        model = untrained(words, heads)
         model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         train(variant, model, store, records, words, heads, options.steps, options.side)
         outcomes = judge(model, store, dev, words, heads, options.side)

@@ -179,6 +179,30 @@ def prepare_words(records: list[Record]) -> tuple[Words, list[str]]:
     return Words(table, ids), heads
 
 
+def untrained(words: Words, heads: list[str]) -> TrunkModel:
+    """Both trunks as ImageNet left them, all else new; the namer's nouns are the language model's words."""
+    model = TrunkModel(words.table.shape[1], len(heads))
+    with torch.no_grad():
+        model.namer.words.weight.copy_(noun_vectors(words, heads).T)
+    published = {name: one.float() for name, one in load_file(vision_model()).items()}
+    model.vision.trunk.load_state_dict(fold_batch_norm(published, model.vision.config))
+    if model.vision.published is not None:
+        model.vision.published.load_state_dict(fold_batch_norm(published, model.vision.config))
+        model.vision.published.requires_grad_(False)
+    return model
+
+
+def new_optimizer(model: TrunkModel) -> torch.optim.Optimizer:
+    """Freezes the trunk's first stages; the rest of it learns at a lower highest `rate` than what is new."""
+    for name, parameter in model.vision.trunk.named_parameters():
+        parameter.requires_grad_(not name.startswith(("stem", "stages.0", "stages.1", "stages.2")))
+    trunk = [p for p in model.vision.trunk.parameters() if p.requires_grad]
+    own = {id(p) for p in model.vision.trunk.parameters()} | {id(model.namer.words.weight)}
+    fresh = [p for p in model.parameters() if id(p) not in own and p.requires_grad]
+    groups = ((trunk, 1.5e-4), (fresh, 8e-4))
+    return torch.optim.AdamW([{"params": group, "rate": rate} for group, rate in groups], weight_decay=0.05)
+
+
 def learning_rate(elapsed: float, budget: float, warm_up: float = 60.0) -> float:
     """Factor of the peak rate: a short warm-up, then a cosine down to 2 %."""
     share = min(elapsed / budget, 1.0)
@@ -204,26 +228,11 @@ def main() -> None:
     index = {head: position for position, head in enumerate(heads)}
     classes = [one for record in train if not record.captions for one in record.named]
     nouns = noun_table(words, heads)
-    model = TrunkModel(words.table.shape[1], len(heads))
-    with torch.no_grad():
-        model.namer.words.weight.copy_(noun_vectors(words, heads).T)
-    published = {name: one.float() for name, one in load_file(vision_model()).items()}
-    model.vision.trunk.load_state_dict(fold_batch_norm(published, model.vision.config))
-    if model.vision.published is not None:
-        model.vision.published.load_state_dict(fold_batch_norm(published, model.vision.config))
-        model.vision.published.requires_grad_(False)
+    model = untrained(words, heads)
     if options.start is not None:
         model.load_state_dict(trunk_tensors(load_file(options.start)), strict=False)
     model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    for name, parameter in model.vision.trunk.named_parameters():
-        parameter.requires_grad_(not name.startswith(("stem", "stages.0", "stages.1", "stages.2")))
-    trunk = [p for p in model.vision.trunk.parameters() if p.requires_grad]
-    own = {id(p) for p in model.vision.trunk.parameters()} | {id(model.namer.words.weight)}
-    fresh = [p for p in model.parameters() if id(p) not in own and p.requires_grad]
-    groups = ((trunk, 1.5e-4), (fresh, 8e-4))
-    optimizer = torch.optim.AdamW(
-        [{"params": group, "rate": rate} for group, rate in groups], weight_decay=0.05
-    )
+    optimizer = new_optimizer(model)
     average = copy.deepcopy(model)
     step, elapsed, saved = 0, 0.0, options.out / "state.pt"
     if saved.exists():
@@ -233,7 +242,7 @@ def main() -> None:
         optimizer.load_state_dict(state["optimizer"])
         step, elapsed = state["step"], state["elapsed"]
     budget, log = options.minutes * 60, (options.out / "log.jsonl").open("a")
-    parameters = trunk + fresh
+    parameters = [one for group in optimizer.param_groups for one in group["params"]]
     last_save = time.monotonic()
     running: dict[str, float] = {}
     while elapsed < budget:
