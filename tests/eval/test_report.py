@@ -33,8 +33,8 @@ class Page(HTMLParser):
 
 @pytest.fixture
 def run(entities, fake_model, tmp_path):
-    def go(said, task="calibration", place="out"):
-        benchmark = load(task, entities)
+    def go(said, task="calibration", place="out", **options):
+        benchmark = load(task, {**entities, **options})
         folder = tmp_path / place
         runner.run(benchmark, runner.plan(benchmark), lambda: fake_model(lambda _: said), folder)
         return folder
@@ -91,3 +91,32 @@ def test_a_results_file_with_other_content_is_an_error_of_one_line(tmp_path):
     (tmp_path / "results.json").write_text(json.dumps(content))
     with pytest.raises(InputError, match="not as `openferret eval` writes it"):
         write_report([tmp_path], tmp_path / "report")
+
+
+def test_runs_of_one_task_are_told_apart_by_the_options_in_which_they_differ(run, tmp_path):
+    places = [
+        run("a dog [0, 0, 9, 9]", "absent", "few", each=1),
+        run("a dog [0, 0, 9, 9]", "absent", "many", each=2),
+        run("a dog [0, 0, 9, 9]", "calibration", "other"),
+    ]
+    page, text = write_report(places, tmp_path / "report")
+    html, markdown = page.read_text(), text.read_text()
+    for name in ("absent, each 1", "absent, each 2", "calibration"):
+        assert f">{name}</a>" in html
+        assert f">{name}: fake</h2>" in html
+        assert f"## {name}: fake" in markdown
+    assert markdown.count("seed 0, each ") == 2  # what both have stands with the facts
+
+
+def test_a_run_tells_its_options_but_no_folder(run, entities):
+    options = json.loads((run("a dog", "absent", seed=3) / "results.json").read_text())["options"]
+    assert options == {"split_file": entities["split_file"].name, "seed": 3, "each": 4}
+
+
+def test_results_without_options_are_shown_beside_newer_ones(run, tmp_path):
+    places = [run("a dog", "absent", f"each {each}", each=each) for each in (1, 2, 3)]
+    file = places[2] / "results.json"
+    file.write_text(json.dumps({k: v for k, v in json.loads(file.read_text()).items() if k != "options"}))
+    _, text = write_report(places, tmp_path / "report")
+    titles = [line for line in text.read_text().splitlines() if line.startswith("## ")]
+    assert titles == ["## absent, each 1: fake", "## absent, each 2: fake", "## absent: fake"]

@@ -60,8 +60,14 @@ def to_html(runs: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> str:
     Args:
         runs: results and gallery of each, as their files have them.
     """
-    overview = "".join(_summary(number, results) for number, (results, _) in enumerate(runs))
-    sections = "".join(_section(number, *run) for number, run in enumerate(runs))
+    names = names_of([results for results, _ in runs])
+    overview = "".join(
+        _summary(number, name, results)
+        for number, (name, (results, _)) in enumerate(zip(names, runs, strict=True))
+    )
+    sections = "".join(
+        _section(number, name, *run) for number, (name, run) in enumerate(zip(names, runs, strict=True))
+    )
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>OpenFerret evaluation</title>'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
@@ -94,9 +100,28 @@ def interval_of(figure: Mapping[str, Any]) -> str:
     return f"[{factor * figure['low']:.2f}, {factor * figure['high']:.2f}]"
 
 
-def title_of(results: Mapping[str, Any]) -> str:
-    """Task and model."""
-    return f"{results['task']}: {_model(results)}"
+def names_of(runs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The task of each run, with those of its options in which the runs of one task differ.
+
+    >>> hard, random = {"seed": 0, "negatives": "hard"}, {"seed": 0, "negatives": "random"}
+    >>> names_of([{"task": "lvis-refer", "options": hard}, {"task": "lvis-refer", "options": random}])
+    ['lvis-refer, negatives hard', 'lvis-refer, negatives random']
+    """
+    names = []
+    for run in runs:
+        mine = _options(run)
+        same_task = [_options(one) for one in runs if one["task"] == run["task"]]
+        # Results of earlier versions have no options: what they were of is not known.
+        others = [one for one in same_task if one] if mine else []
+        known = dict.fromkeys(name for one in others for name in one)
+        telling = [name for name in known if any(one.get(name) != mine.get(name) for one in others)]
+        names.append(", ".join([str(run["task"]), *(f"{name} {mine.get(name, '-')}" for name in telling)]))
+    return names
+
+
+def title_of(name: str, results: Mapping[str, Any]) -> str:
+    """A run's name (see `names_of`) and model."""
+    return f"{name}: {_model(results)}"
 
 
 def facts_of(results: Mapping[str, Any]) -> str:
@@ -104,6 +129,7 @@ def facts_of(results: Mapping[str, Any]) -> str:
     valid = results.get("valid_percent")
     facts = [
         f"{results['n']} questions about {results.get('pictures', '?')} pictures",
+        ", ".join(f"{name} {value}" for name, value in _options(results).items()),
         f"{valid} % valid" if valid is not None else "",
         f"{results['unanswered']} unanswered (wrong)" if results.get("unanswered") else "",
         f"{results['left_out']} left out for want of their picture" if results.get("left_out") else "",
@@ -123,7 +149,16 @@ def _model(results: Mapping[str, Any]) -> str:
     return str((results.get("model") or {}).get("name") or "replies from a file")
 
 
-def _summary(number: int, results: Mapping[str, Any]) -> str:
+def _options(results: Mapping[str, Any]) -> dict[str, str]:
+    words = {True: "yes", False: "no"}
+    options = (results.get("options") or {}).items()
+    return {
+        str(name).replace("_", " "): words[value] if isinstance(value, bool) else str(value)
+        for name, value in options
+    }
+
+
+def _summary(number: int, name: str, results: Mapping[str, Any]) -> str:
     first = next(iter(results["figures"]), None)
     figure = "" if first is None else f"{first['name']}, {first['rule']}"
     value = "" if first is None else f"<b>{value_of(first)}</b><small>{interval_of(first)}</small>"
@@ -132,22 +167,24 @@ def _summary(number: int, results: Mapping[str, Any]) -> str:
         f'<td class="n">{one}</td>'
         for one in (value, escape(str(results["n"])), "" if valid is None else f"{escape(str(valid))} %")
     )
-    task = f'<a href="#run{number}">{escape(str(results["task"]))}</a>'
+    task = f'<a href="#run{number}">{escape(name)}</a>'
     return f"<tr><td>{task}</td><td>{escape(_model(results))}</td><td>{escape(figure)}</td>{cells}</tr>"
 
 
-def _section(number: int, results: Mapping[str, Any], gallery: Mapping[str, Any]) -> str:
+def _section(number: int, name: str, results: Mapping[str, Any], gallery: Mapping[str, Any]) -> str:
     notes = "".join(f"<li>{escape(str(note))}</li>" for note in results.get("notes", ()))
     pictures = "".join(
-        f'<h3>{title}</h3><div class="gallery">{"".join(map(_shown, gallery.get(name, ())))}</div>'
-        for name, title in _GALLERY.items()
-        if gallery.get(name)
+        f'<h3>{title}</h3><div class="gallery">{"".join(map(_shown, gallery.get(kind, ())))}</div>'
+        for kind, title in _GALLERY.items()
+        if gallery.get(kind)
     )
     legend = '<p class="soft">Boxes: green is the truth, red is the model.</p>' if pictures else ""
     plot = reliability_plot(results.get("reliability", ()))
-    environment = ", ".join(f"{name} {version}" for name, version in results.get("environment", {}).items())
+    environment = ", ".join(
+        f"{package} {version}" for package, version in results.get("environment", {}).items()
+    )
     return (
-        f'<section id="run{number}"><h2>{escape(title_of(results))}</h2>'
+        f'<section id="run{number}"><h2>{escape(title_of(name, results))}</h2>'
         f'<p class="soft">{escape(facts_of(results))}</p>{_table(results)}'
         f"{'<h3>Do scores mean what they say?</h3>' + plot if plot else ''}"
         f'<ul class="soft">{notes}</ul>{legend}{pictures}<p class="soft">{escape(environment)}</p></section>'

@@ -9,7 +9,7 @@ from typing import Any
 
 from openferret.errors import InputError
 from openferret.eval.files import read_json
-from openferret.eval.page import facts_of, interval_of, published_of, title_of, to_html, value_of
+from openferret.eval.page import facts_of, interval_of, names_of, published_of, title_of, to_html, value_of
 from openferret.eval.results import read_results
 
 
@@ -60,16 +60,16 @@ def write_report(places: Sequence[Path], out: Path) -> tuple[Path, Path]:
 def to_markdown(runs: Sequence[Run]) -> str:
     """The tables of the page."""
     lines = ["# OpenFerret evaluation", ""]
-    for run in runs:
-        lines += [f"## {_plain(title_of(run.results))}", "", _plain(facts_of(run.results)), ""]
+    for name, run in zip(names_of([run.results for run in runs]), runs, strict=True):
+        lines += [f"## {_plain(title_of(name, run.results))}", "", _plain(facts_of(run.results)), ""]
         lines += ["| figure | rule | value | 95 % | n |", "| --- | --- | ---: | --- | ---: |"]
         lines += [
             f"| {_plain(one['name'])} | {one['rule']} | {value_of(one)} | {interval_of(one)} | {one['n']} |"
             for one in run.results["figures"]
         ]
         for other in published_of(run.results):
-            name = f"{other.figure}, {other.where}" if other.where else other.figure
-            lines.append(f"| {name} | published, {other.model} | {other.value:g} | | |")
+            figure = f"{other.figure}, {other.where}" if other.where else other.figure
+            lines.append(f"| {figure} | published, {other.model} | {other.value:g} | | |")
         lines += ["", *(f"- {_plain(note)}" for note in run.results.get("notes", ())), ""]
     return "\n".join(lines)
 

@@ -62,6 +62,7 @@ def make_results(
     return {
         "format": FORMAT,
         "task": benchmark.task,
+        "options": dict(benchmark.options),
         "scorer_version": benchmark.version,
         "prompt_hash": digest(dict(benchmark.prompts))[:16],
         "prompts": dict(benchmark.prompts),

@@ -79,6 +79,8 @@ class Benchmark:
         pictures: file of each picture key.
         score: scores the replies to the questions that were asked; one without a reply counts as wrong.
         notes: sentences about data that was left out.
+        options: of the task as they were chosen, by name, which tell one run of it from another; files by their
+            names alone.
     """
 
     task: str
@@ -87,4 +89,5 @@ class Benchmark:
     questions: tuple[Question, ...]
     pictures: Mapping[str, Path]
     score: Callable[[Sequence[Question], Replies], Score]
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = ()
+    options: Mapping[str, bool | int | str] = field(default_factory=dict)

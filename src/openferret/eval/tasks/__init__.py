@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from importlib import import_module
+from inspect import signature
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from openferret.errors import InputError
@@ -42,4 +45,19 @@ def load(task: str, options: Mapping[str, Any]) -> Benchmark:
         raise InputError(f"there is no task {task!r}: give one of {', '.join(TASKS)}")
     module = import_module(f"openferret.eval.tasks.{task.replace('-', '_')}")
     benchmark: Benchmark = module.load(**options)
-    return benchmark
+    return replace(benchmark, options=_chosen(module.load, options))
+
+
+def _chosen(load: Callable[..., Any], options: Mapping[str, Any]) -> dict[str, bool | int | str]:
+    """What a run was of, defaults too: numbers, words, and files by their name alone, never a folder's."""
+    given = signature(load).bind(**options)
+    given.apply_defaults()
+    told = {name: _told(value) for name, value in given.arguments.items()}
+    return {name: value for name, value in told.items() if value is not None}
+
+
+def _told(value: Any) -> bool | int | str | None:
+    if isinstance(value, (bool, int, str)):
+        return value
+    files = [value] if isinstance(value, Path) else value if isinstance(value, Sequence) else []
+    return ", ".join(file.name for file in files if not file.is_dir()) or None
