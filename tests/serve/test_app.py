@@ -53,6 +53,24 @@ def test_openapi_has_examples_that_are_good_and_says_what_can_go_wrong(client):
         assert stated >= {"200", "400", "401", "404", "413", "415", "422", "429", "504"}
 
 
+def test_openapi_says_of_every_route_that_can_stream_that_it_does(client):
+    api = client.get("/openapi.json").json()
+    schemas = api["components"]["schemas"]
+    said = {}
+    for path, methods in api["paths"].items():
+        for route in methods.values():
+            body = route.get("requestBody", {}).get("content", {}).get("application/json", {})
+            fields = schemas.get(body.get("schema", {}).get("$ref", "").rpartition("/")[2], {}).get(
+                "properties", {}
+            )
+            if "stream" in fields:
+                said[path] = set(route["responses"]["200"]["content"])
+    assert said == {
+        key: {"application/json", "text/event-stream"}
+        for key in ("/v1/refer", "/v1/describe", "/v1/ask", "/v1/chat/completions")
+    }
+
+
 def test_the_reference_is_a_page_without_scripts(client):
     page = client.get("/docs").text
     assert "/v1/refer" in page

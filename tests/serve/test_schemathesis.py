@@ -25,6 +25,7 @@ def test_nothing_that_the_description_allows_or_forbids_makes_a_500_or_an_undesc
     # Its command, found without a PATH.
     command = [sys.executable, "-c", "from schemathesis.cli import schemathesis; schemathesis()", "run"]
     options = ["--checks", ",".join(CHECKS), "--max-examples", "10", "--max-time", "90", "--seed", "7"]
+    options += ["--request-timeout", "60"]  # a machine that CI shares may stand still for a while
     ran = subprocess.run(
         [*command, f"http://127.0.0.1:{port}/openapi.json", *options, "--no-color"],
         cwd=tmp_path,

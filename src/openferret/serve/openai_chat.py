@@ -26,7 +26,7 @@ from openferret.serve.asking import (
 from openferret.serve.conversation import Dialogue, read_dialogue, write_dialogue
 from openferret.serve.errors import ServeError
 from openferret.serve.limits import Limits
-from openferret.serve.routing import CheckedRoute, failures
+from openferret.serve.routing import CheckedRoute, failures, streamed
 from openferret.serve.schemas import ChatBody
 from openferret.serve.streaming import event
 from openferret.serve.work import Outcome, Written, about_region, read_answer
@@ -43,7 +43,7 @@ async def models(request: Request) -> Response:
     return JSONResponse({"object": "list", "data": [model]})
 
 
-@router.post("/chat/completions", responses=failures(400, 404, 413, 415, 422, 429, 504))
+@router.post("/chat/completions", responses={**streamed(), **failures(400, 404, 413, 415, 422, 429, 504)})
 async def chat(body: ChatBody, request: Request) -> Response:
     """A conversation about one picture; `grounding` in the reply holds phrases, spans, boxes and scores."""
     service = service_of(request)

@@ -32,6 +32,23 @@ def failures(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {one: {"model": ErrorReply, "description": _STATUSES[one]} for one in sorted({401, *statuses})}
 
 
+_EVENT = {
+    "type": "object",
+    "description": "One Server-Sent Event: `data` is JSON, a piece of text or at the end the whole reply.",
+    "properties": {"event": {"type": "string"}, "data": {"type": "string"}},
+    "required": ["data"],
+}
+
+
+def streamed() -> dict[int | str, dict[str, Any]]:
+    """What OpenAPI says of the success of a route that streams where its body asks for it.
+
+    (Before OpenAPI 3.2 the schema of a stream of events describes each event.)
+    """
+    content = {"text/event-stream": {"schema": _EVENT}}
+    return {200: {"description": "JSON, or events if `stream` is true.", "content": content}}
+
+
 class CheckedRoute(APIRoute):
     """A route whose JSON is read by `openferret.serve.limits.read_json`."""
 

@@ -24,7 +24,7 @@ from openferret.serve.asking import (
     timings,
 )
 from openferret.serve.errors import ServeError
-from openferret.serve.routing import CheckedRoute, failures
+from openferret.serve.routing import CheckedRoute, failures, streamed
 from openferret.serve.schemas import (
     AskBody,
     DescribeBody,
@@ -42,6 +42,7 @@ from openferret.serve.work import Outcome, Work
 router = APIRouter(prefix="/v1", route_class=CheckedRoute, tags=["verbs"])
 
 _ASKED = failures(400, 404, 413, 415, 422, 429, 504)
+_STREAMED = {**streamed(), **_ASKED}
 _PICTURE_BODY = {
     "requestBody": {
         "required": True,
@@ -92,7 +93,7 @@ async def drop_image(image_id: str, request: Request) -> Response:
     return Response(status_code=204)
 
 
-@router.post("/refer", response_model=VerbReply, responses=_ASKED)
+@router.post("/refer", response_model=VerbReply, responses=_STREAMED)
 async def refer(body: ReferBody, request: Request) -> Response:
     """What is this? A region, several, or what is opaque of a picture that is transparent elsewhere."""
     specs = body.regions or ([] if body.region is None else [body.region])
@@ -111,7 +112,7 @@ async def ground(body: GroundBody, request: Request) -> Response:
     )
 
 
-@router.post("/describe", response_model=VerbReply, responses=_ASKED)
+@router.post("/describe", response_model=VerbReply, responses=_STREAMED)
 async def describe(body: DescribeBody, request: Request) -> Response:
     """A description of the picture, with boxes for what it names."""
     return await _reply(
@@ -125,7 +126,7 @@ async def detect(body: DetectBody, request: Request) -> Response:
     return await _reply(request, body.image, (), lambda about: work.detect(body.threshold))
 
 
-@router.post("/ask", response_model=VerbReply, responses=_ASKED)
+@router.post("/ask", response_model=VerbReply, responses=_STREAMED)
 async def ask(body: AskBody, request: Request) -> Response:
     """Any question; `[0]`, `[1]`, ... in it stand for the regions."""
 
