@@ -2,7 +2,7 @@
 
 import json
 import os
-from errno import ENOSPC
+from errno import ENOSPC, EPERM
 from io import StringIO
 
 import pytest
@@ -78,3 +78,24 @@ def test_a_full_disk_is_one_error(tmp_path):
 
     with pytest.raises(InputError, match="No space left"):
         Results(Full()).write("a.png", REQUEST, {})
+
+
+def test_a_file_that_cannot_be_cut_is_closed(tmp_path, monkeypatch):
+    path = tmp_path / "out.jsonl"
+    write(path, "a.png")
+    open_as_usual, appended = type(path).open, []
+
+    def refuse(_):
+        raise OSError(EPERM, "Operation not permitted")  # a file with the attribute "append only"
+
+    def open_stubborn(self, mode="r", **how):
+        stream = open_as_usual(self, mode, **how)
+        if mode == "a+":
+            stream.truncate = refuse
+            appended.append(stream)
+        return stream
+
+    monkeypatch.setattr(type(path), "open", open_stubborn)
+    with pytest.raises(InputError, match="not permitted"):
+        write(path, "b.png")
+    assert [stream.closed for stream in appended] == [True]

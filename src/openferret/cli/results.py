@@ -59,14 +59,21 @@ def open_results(path: Path | None) -> Iterator[Results]:
             raise InputError(f"{str(path)!r} is not a regular file: give --out another name")
         answered, whole = _read(path) if path.exists() else (set(), 0)
         stream = path.open("a+", encoding="utf-8")
-        stream.truncate(whole)
     except OSError as error:
-        raise InputError(f"{str(path)!r} cannot be written: {error.strerror or error}") from error
+        raise _unwritable(path, error) from error
     try:
+        try:
+            stream.truncate(whole)
+        except OSError as error:
+            raise _unwritable(path, error) from error
         yield Results(stream, answered)
     finally:
         with suppress(OSError):  # `write` has reported it
             stream.close()
+
+
+def _unwritable(path: Path, error: OSError) -> InputError:
+    return InputError(f"{str(path)!r} cannot be written: {error.strerror or error}")
 
 
 def _read(path: Path) -> tuple[set[tuple[str, str]], int]:

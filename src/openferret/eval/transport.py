@@ -83,6 +83,7 @@ class ChatServer:
             with opener.open(request, timeout=self.timeout) as reply:
                 content = reply.read(_LARGEST_REPLY + 1)
         except urllib.error.HTTPError as error:
+            error.close()  # it is the reply, and holds the connection
             raise _failure(f"HTTP {error.code} {error.reason}", error.code in _AGAIN) from None
         except (OSError, ValueError) as error:  # refused, timed out, reset, torn, no such host
             raise _failure(f"{type(error).__name__}: {error}", may_pass=True) from None

@@ -1,3 +1,5 @@
+import sqlite3
+
 import pytest
 
 from openferret.data.files import shelf as module
@@ -43,3 +45,20 @@ def test_problems_are_counted_and_the_first_of_each_kind_kept():
     assert problems.lines() == ["5 x empty box, as in line 0: no area", "1 x other, as in line 9: odd"]
     with pytest.raises(InputError, match="line 1: no area"):
         Problems(strict=True).add("empty box", "line 1", "no area")
+
+
+def test_a_store_that_cannot_be_set_up_is_closed(monkeypatch):
+    class Store:
+        closed = False
+
+        def execute(self, _):
+            raise sqlite3.OperationalError("unable to open database file")
+
+        def close(self):
+            self.closed = True
+
+    store = Store()
+    monkeypatch.setattr(sqlite3, "connect", lambda *_, **__: store)
+    with pytest.raises(InputError, match="temporary folder"):
+        Shelf()
+    assert store.closed

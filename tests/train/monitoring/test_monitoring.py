@@ -5,6 +5,7 @@ import json
 import math
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -80,6 +81,18 @@ def test_a_log_that_goes_on_drops_what_will_be_done_again(begun):
     second.on_step(report(3, loss=math.nan))
     second.on_end(3, None)
     assert [(one["step"], one.get("loss")) for one in lines(path)] == [(1, 2.0), (2, 2.0), (3, None)]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is always full")
+def test_a_full_disk_is_told_once_and_the_log_is_closed(begun):
+    callback = JsonLines()
+    callback.on_start(begun)
+    callback._stream.close()
+    stream = callback._stream = Path("/dev/full").open("a")  # noqa: SIM115 - the callback closes it
+    with pytest.raises(InputError, match="No space left") as told:
+        callback.on_step(report(1))
+    callback.on_failure(told.value)
+    assert stream.closed
 
 
 def test_lines_of_a_log_that_are_no_json_are_dropped(tmp_path):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from types import TracebackType
 from typing import Any
 
@@ -32,12 +32,13 @@ class Shelf:
     """
 
     def __init__(self) -> None:
-        with _room():
-            self._store = sqlite3.connect("", isolation_level=None)
+        with _room(), ExitStack() as stack:
+            self._store = stack.enter_context(closing(sqlite3.connect("", isolation_level=None)))
             for pragma in ("journal_mode=OFF", "synchronous=OFF", f"cache_size=-{_CACHE}"):
                 self._store.execute(f"PRAGMA {pragma}").fetchall()
             self._store.execute("CREATE TABLE items (key TEXT, value TEXT)")
             self._store.execute("BEGIN")
+            stack.pop_all()
         self._waiting: list[tuple[str, str]] = []
         self._indexed = False
         self._empty = True

@@ -11,6 +11,7 @@ import hashlib
 import json
 import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -163,17 +164,14 @@ def _write(builds: Sequence[Dataset], folder: Path) -> int:
 
 
 def _spread(builds: Sequence[Dataset], parts: Sequence[Path]) -> None:
-    files = [part.open("wb") for part in parts]
-    try:
+    with ExitStack() as stack:
+        files = [stack.enter_context(part.open("wb")) for part in parts]
         for number, dataset in enumerate(builds):
             for order, sample in enumerate(dataset.samples()):
                 name = "" if sample.picture is None else sample.picture.file
                 content = zlib.compress(json.dumps(sample.to_dict(), ensure_ascii=False).encode(), 1)
                 head = json.dumps([number, name, order, estimated_tokens(sample), len(content)]).encode()
                 files[zlib.crc32(name.encode()) % _PARTS].write(head + b"\n" + content)
-    finally:
-        for file in files:
-            file.close()
 
 
 def _grouped(part: Path) -> Iterator[tuple[tuple[int, str], list[tuple[int, int, bytes]]]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -69,9 +70,10 @@ class JsonLines(Callback):
             ) from None
 
     def _close(self) -> None:
-        if self._stream is not None:
-            self._stream.close()
-            self._stream = None
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            with suppress(OSError):  # of a full disk, which `_write` has told
+                stream.close()
 
 
 def drop_later(path: Path, step: int) -> None:

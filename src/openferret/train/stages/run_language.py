@@ -232,7 +232,7 @@ def train_language(options: argparse.Namespace) -> None:
         model.load_state_dict(state["model"], strict=False)
         optimizer.load_state_dict(state["optimizer"])
         step, elapsed = state["step"], state["elapsed"]
-    budget, log = options.minutes * 60, (options.out / "log.jsonl").open("a")
+    budget = options.minutes * 60
     last_save = time.monotonic()
     running: dict[str, float] = {}
     while elapsed < budget:
@@ -260,8 +260,8 @@ def train_language(options: argparse.Namespace) -> None:
             figures = evaluate(model, tokens, store, dev, options.side, 25 if elapsed < budget else 120)
             line = {"step": step, "seconds": round(elapsed), **{k: round(v, 4) for k, v in figures.items()}}
             print(line, flush=True)
-            log.write(json.dumps(line) + "\n")
-            log.flush()
+            with (options.out / "log.jsonl").open("a") as log:
+                log.write(json.dumps(line) + "\n")
             kept = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
             weights = {name: value for name, value in model.state_dict().items() if name in kept}
             state = {"model": weights, "optimizer": optimizer.state_dict()}

@@ -241,7 +241,7 @@ def main() -> None:
         average.load_state_dict(state["average"])
         optimizer.load_state_dict(state["optimizer"])
         step, elapsed = state["step"], state["elapsed"]
-    budget, log = options.minutes * 60, (options.out / "log.jsonl").open("a")
+    budget = options.minutes * 60
     parameters = [one for group in optimizer.param_groups for one in group["params"]]
     last_save = time.monotonic()
     running: dict[str, float] = {}
@@ -274,8 +274,8 @@ def main() -> None:
             figures = evaluate(average, store, shown, words, heads, options.side)
             line = {"step": step, "seconds": round(elapsed), **{k: round(v, 4) for k, v in figures.items()}}
             print(line, flush=True)
-            log.write(json.dumps(line) + "\n")
-            log.flush()
+            with (options.out / "log.jsonl").open("a") as log:
+                log.write(json.dumps(line) + "\n")
             state = {
                 "model": model.state_dict(),
                 "average": average.state_dict(),
