@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from time import perf_counter
+from time import process_time
 
 import pytest
 
@@ -49,6 +49,6 @@ def test_other_questions_are_left_to_the_language_model(question):
     "question", ["is there " + "in " * 60, "is there" + " " * 100_000, "where is " + "a in the " * 20]
 )
 def test_hostile_questions_take_no_time(question):
-    began = perf_counter()
+    began = process_time()
     sought_thing(question)
-    assert perf_counter() - began < 0.5
+    assert process_time() - began < 0.5

@@ -50,7 +50,7 @@ def held(seed=0):
     return Picture(f"digest{seed}", picture(seed), None)
 
 
-def wait_for(check, seconds=30.0):
+def wait_for(check, seconds=60.0):
     """Until a check holds; it fails after a while."""
     ends = time.monotonic() + seconds
     while not check():
@@ -66,7 +66,7 @@ spec.loader.exec_module(tiny)
 from openferret.serve.app import ServerSettings
 from openferret.serve.engine import Engine
 from openferret.serve.running import run_server
-run_server(Engine(tiny.loaded("kit")), ServerSettings(), "127.0.0.1", int(sys.argv[2]), 15)
+run_server(Engine(tiny.loaded("kit")), ServerSettings(), "127.0.0.1", int(sys.argv[2]), 60)
 """
 TINY = Path(__file__).parents[1] / "tiny.py"
 
@@ -196,4 +196,4 @@ def process_server(make, tmp_path):
         yield process, port
     finally:
         process.kill()
-        process.wait(10)
+        process.wait(60)

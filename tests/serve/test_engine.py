@@ -159,7 +159,7 @@ def test_cancelling_ends_a_long_answer_and_frees_the_engine(new_engine, make):
     assert begun.wait(60)
     engine.cancel(job)
     with pytest.raises(CancelledError):
-        job.result.result(1)
+        job.result.result(60)
     after = Job(make.held(), "a", work.ask("a dog", (), 2))
     engine.submit(after)
     assert said(after)
@@ -189,7 +189,7 @@ def test_those_who_wait_are_told_when_the_engine_closes(lively, make):
     engine.submit(job)
     engine.close(1)
     with pytest.raises(ServeError) as error:
-        job.result.result(1)
+        job.result.result(60)
     assert error.value.status_code == 503
     assert not engine.ready
 

@@ -121,4 +121,4 @@ def test_a_slow_drip_ends_with_the_time():
     started = time.monotonic()
     drip = b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 5000
     assert refused(fetcher(drip, slow=0.05, seconds=0.5)[0]) == (422, "url_failed")
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 10  # all of it would take 12

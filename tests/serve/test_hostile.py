@@ -292,7 +292,7 @@ def test_memory_of_all_requests_together_is_bounded(new_client, make, code):
 
 def test_a_full_queue_is_429_and_the_deadline_504(new_client, new_engine, make, code):
     engine = new_engine(EngineSettings(waiting=1), start=False)
-    client = new_client(ServerSettings(hosts=("testserver",), deadline=1.0), engine=engine)
+    client = new_client(ServerSettings(hosts=("testserver",), deadline=3.0), engine=engine)
     make.wait_for(lambda: engine.ready)
     hold = threading.Event()
     engine.ferret.encode = lambda image: hold.wait(30)

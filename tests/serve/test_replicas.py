@@ -120,7 +120,7 @@ def test_requests_of_a_killed_replica_are_asked_once_more_and_answered(served, r
     killed = kill(victim)
     body = {"image": make.inline(20), "question": "a", "max_new_tokens": 2}
     assert served.post("/v1/ask", json=body).status_code == 200
-    assert time.monotonic() - killed < 30
+    assert time.monotonic() - killed < 90
     for one in threads:
         one.join(120)
     assert [one.status_code for one in replies.values()] == [200] * 4
@@ -155,7 +155,7 @@ def test_a_client_that_leaves_frees_its_replica(served, replicas, make):
         replicas.cancel(job)
 
     served.portal.call(leave)
-    make.wait_for(lambda: not replicas._tasks, 10)
+    make.wait_for(lambda: not replicas._tasks, 60)
     assert replicas.metrics.registry.get_sample_value("openferret_cancelled_total") == before + 1
     body = {"image": make.inline(4), "question": "a", "max_new_tokens": 2}
     assert served.post("/v1/ask", json=body).status_code == 200

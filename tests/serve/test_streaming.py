@@ -37,7 +37,7 @@ def test_half_a_character_waits_for_its_other_half():
 
 
 def test_hostile_text_takes_no_long():
-    started = time.perf_counter()
+    started = time.process_time()
     for hostile in (
         "[" * 20_000,
         "<a" * 20_000,
@@ -47,7 +47,7 @@ def test_hostile_text_takes_no_long():
         "a" * 50_000,
     ):
         CleanText().grow(hostile)
-    assert time.perf_counter() - started < 3
+    assert time.process_time() - started < 3
 
 
 def test_an_event_is_one_line_whatever_it_holds():

@@ -51,7 +51,7 @@ def assistant(url, tmp_path=None, refine=True, prices=None, **settings):
     cache = Kept(tmp_path / "cache.jsonl", "request") if tmp_path else None
 
     def asks(model):
-        server = ChatServer(url, model, timeout=2)
+        server = ChatServer(url, model, timeout=30)
         return Caller(
             server, ledger, prices or Prices(), cache=cache, stop=stop, **({"pause": 0.01} | settings)
         )

@@ -18,7 +18,9 @@ RECORD = Record(PictureReference("1.jpg", 90, 90, "mine", "1"), captions=(CAPTIO
 
 
 def model(url, **settings):
-    return EndpointAnalogies(Caller(ChatServer(url, "tiny", timeout=5), Ledger(), tries=1, **settings), TABLE)
+    return EndpointAnalogies(
+        Caller(ChatServer(url, "tiny", timeout=30), Ledger(), tries=1, **settings), TABLE
+    )
 
 
 def test_what_a_model_names_is_checked_against_the_picture(tmp_path):

@@ -40,6 +40,15 @@ def serving(loaded, **settings):
         thread.join(20)
 
 
+def soon(page, check):
+    """Whether a check holds before long: what is seen follows a hand later, on a busy machine much later."""
+    for _ in range(400):
+        if check():
+            return True
+        page.wait_for_timeout(50)
+    return False
+
+
 def painted_png():
     held = io.BytesIO()
     Image.new("RGB", (WIDTH, HEIGHT), PAINT).save(held, "PNG")
@@ -119,6 +128,7 @@ def hand():
         WIDTH=WIDTH,
         HEIGHT=HEIGHT,
         serving=serving,
+        soon=soon,
         painted_png=painted_png,
         give_picture=give_picture,
         place_of=place_of,
@@ -170,7 +180,7 @@ def opened(browser, server):
         contexts.append(context)
         context.grant_permissions(["clipboard-read", "clipboard-write"])
         page = context.new_page()
-        page.set_default_timeout(20_000)
+        page.set_default_timeout(60_000)
 
         def listen(message):
             if message.type in ("error", "warning") and not any(one in message.text for one in expected):

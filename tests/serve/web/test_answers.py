@@ -60,16 +60,14 @@ def test_words_and_boxes_light_each_other_up(page, hand):
     place = hand.place_by_twin(page)
     before = page.locator("#canvas").screenshot()
     phrase.hover()
-    page.wait_for_timeout(100)
-    assert page.locator("#canvas").screenshot() != before
+    assert hand.soon(page, lambda: page.locator("#canvas").screenshot() != before)
     page.mouse.move(5, 5)
-    page.wait_for_timeout(100)
-    assert page.locator("#canvas").screenshot() == before
+    assert hand.soon(page, lambda: page.locator("#canvas").screenshot() == before)
     x1, y1, x2, y2 = mention["boxes"][0]["pixels"]
     page.mouse.move(*place((x1 + x2) / 2, (y1 + y2) / 2))
     page.locator(".phrase.lit").first.wait_for()
     page.mouse.move(5, 5)
-    assert page.locator(".phrase.lit").count() == 0
+    assert hand.soon(page, lambda: page.locator(".phrase.lit").count() == 0)
     phrase.click()
     page.mouse.move(5, 5)
     assert phrase.get_attribute("aria-pressed") == "true"

@@ -106,13 +106,18 @@ def test_all_of_it_can_be_done_with_the_keyboard(page, hand):
     assert page.locator("#help[open]").count() == 1
 
 
+def zoom(page):
+    return float(page.locator("#zoom-fit").inner_text().rstrip(" %"))
+
+
 @pytest.mark.slow
 def test_zoom_and_pan_move_the_picture_and_not_what_is_drawn(page, hand):
     place = hand.place_of(page)
     before = np.subtract(place(160, 120), place(0, 0))
+    unzoomed = zoom(page)
     page.mouse.move(*place(160, 120))
     page.mouse.wheel(0, -200)
-    page.wait_for_timeout(100)
+    assert hand.soon(page, lambda: zoom(page) > 1.5 * unzoomed)
     middle, scale = place(160, 120), 1.25**2
     hand.tool(page, "Move")
     page.mouse.move(*middle)
@@ -138,8 +143,7 @@ def test_zoom_and_pan_move_the_picture_and_not_what_is_drawn(page, hand):
 def test_two_fingers_zoom_and_draw_nothing(opened, hand):
     page = hand.give_picture(opened(viewport={"width": 400, "height": 800}, has_touch=True))
     x, y = hand.place_of(page)(160, 120)
-    shown = page.locator("#zoom-fit")
-    before = shown.inner_text()
+    before = zoom(page)
     fingers = page.context.new_cdp_session(page)
 
     def touch(kind, *places):
@@ -152,6 +156,5 @@ def test_two_fingers_zoom_and_draw_nothing(opened, hand):
     for reach in range(25, 65, 5):
         touch("touchMove", x - reach, x + reach)
     touch("touchEnd")
-    page.wait_for_timeout(100)
-    assert float(shown.inner_text().rstrip(" %")) > 1.5 * float(before.rstrip(" %"))
+    assert hand.soon(page, lambda: zoom(page) > 1.5 * before)
     assert page.locator("#regions li").count() == 0

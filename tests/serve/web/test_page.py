@@ -115,7 +115,7 @@ def test_a_picture_is_taken_with_the_camera(opened):
     page = opened()
     page.context.grant_permissions(["camera"])
     page.get_by_role("button", name="Use the camera").click()
-    for _ in range(100):  # the page's content policy forbids Playwright to wait in the page itself
+    for _ in range(600):  # the page's content policy forbids Playwright to wait in the page itself
         if page.evaluate("document.querySelector('#camera video').videoWidth"):
             break
         page.wait_for_timeout(100)
