@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from openferret.decoding import check_size, read_picture
+from openferret.decoding import check_size, read_picture, upright_size
 from openferret.errors import InputError
 from openferret.masks import mask_from_png
+
+from . import odd_pictures
 
 
 def encode(image: Image.Image, kind: str, **options: object) -> bytes:
@@ -46,6 +48,23 @@ def test_odd_metadata_is_no_warning():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert read_picture(broken, "the picture").size == (6, 4)
+
+
+@pytest.mark.parametrize("name", odd_pictures.usable())
+def test_the_size_is_that_of_the_upright_picture(tmp_path, name):
+    content, size, _ = odd_pictures.usable()[name]
+    path = tmp_path / name
+    path.write_bytes(content)
+    assert upright_size(path, name) == size
+
+
+@pytest.mark.parametrize("name", [one for one in odd_pictures.refused() if not one.startswith("cut")])
+def test_what_has_no_size_is_told(tmp_path, name):
+    content, reason = odd_pictures.refused()[name]
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=reason):
+        upright_size(path, name)
 
 
 def test_sizes():

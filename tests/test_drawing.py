@@ -128,6 +128,14 @@ def test_anything_can_be_drawn(text, boxes, size):
     assert drawn.mode == "RGB"
 
 
+@pytest.mark.parametrize("size", [(1, 20_000), (20_000, 1)])
+def test_a_strip_is_drawn_on_a_strip(size):
+    box = Box(0, 0, size[0], size[1])
+    drawn = draw_answer(Image.new("RGB", size), answer_about(*size, ("a dog", [box])))
+    assert max(drawn.size) >= 20_000
+    assert drawn.width * drawn.height < 10_000_000  # once 187
+
+
 def test_labels_leave_what_was_pointed_at_in_sight():
     picture, place = Image.new("RGB", (800, 600), (10, 20, 30)), Box(396, 296, 404, 304)
     drawn = draw_answer(picture, answer_about(800, 600, ("a dog", [place])), [Point(400, 300)])

@@ -36,6 +36,7 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_SIDEWAYS = frozenset({5, 6, 7, 8})  # width and height are swapped
 
 
 def read_picture(
@@ -77,6 +78,21 @@ def read_picture(
         raise InputError(f"{name} cannot be read: {getattr(error, 'strerror', None) or error}") from error
 
 
+def upright_size(path: Path, name: str, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
+    """Width and height in pixels of an upright picture, from its header.
+
+    The EXIF of a PNG may come last: all of it is read.
+
+    Raises:
+        InputError: It cannot be read, is too large or not a picture.
+    """
+    with one_line_damage(name), path.open("rb") as stream:
+        image = _read_header(stream, name)
+        width, height = image.size
+        check_size(width, height, name, max_pixels)
+        return (height, width) if _orientation(image) in _SIDEWAYS else (width, height)
+
+
 def check_size(width: int, height: int, name: str, max_pixels: int = MAX_PIXELS) -> None:
     """Refuse a picture without pixels, or with too many: InputError."""
     if width < 1 or height < 1:
@@ -99,8 +115,16 @@ def one_line_damage(name: str) -> Iterator[None]:
     except InputError:
         raise
     except _DAMAGED as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(f"{name} is damaged or cut off ({reason}): get a whole copy") from error
+        raise _damaged(name, error) from error
+
+
+def _damaged(name: str, error: BaseException) -> InputError:
+    reason = " ".join(str(error).split()) or type(error).__name__
+    if "MAX_TEXT" in reason:  # Pillow names its own limits of a PNG's compressed text and colour profile
+        return InputError(
+            f"{name} holds text or a colour profile that unpacks to megabytes: save it without them"
+        )
+    return InputError(f"{name} is damaged or cut off ({reason}): get a whole copy")
 
 
 def _read(stream: BinaryIO, name: str, max_pixels: int) -> Image.Image:
@@ -116,6 +140,9 @@ def _read_header(stream: BinaryIO, name: str) -> ImageFile.ImageFile:
     start = stream.read(64)
     if not start:
         raise InputError(f"{name} is empty: give a picture")
+    if start.lstrip().lower().startswith((b"<!doctype html", b"<html")):  # what many a download is
+        raise InputError(f"{name} is a web page, not a picture: download the picture itself")
+    damage: InputError | None = None
     for key in _FORMATS:
         factory, accept = Image.OPEN.get(key, (None, None))
         if factory is None or (accept is not None and accept(start) is not True):
@@ -125,9 +152,9 @@ def _read_header(stream: BinaryIO, name: str) -> ImageFile.ImageFile:
             return factory(stream, "")
         except Image.DecompressionBombError as error:  # some plugins decode as they open, and look themselves
             raise InputError(f"{name} has too many pixels to be read; make it smaller") from error
-        except _DAMAGED:
-            continue
-    raise InputError(
+        except _DAMAGED as error:
+            damage = damage or _damaged(name, error)
+    raise damage or InputError(
         f"{name} is not a picture that can be read, or is cut off: "
         "give a whole JPEG, PNG, WebP, GIF, BMP or TIFF"
     )

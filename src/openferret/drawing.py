@@ -121,7 +121,8 @@ class _Stage:
 
     @cached_property
     def em(self) -> int:
-        return max(16, round(max(self.shown) / 45))
+        # Of a long strip its short side counts: letters of its length's size would want a canvas as wide.
+        return max(16, round(min(max(self.shown) / 45, min(self.shown) / _MIN_EMS)))
 
     @cached_property
     def line(self) -> int:

@@ -9,13 +9,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from PIL import Image
-
 from openferret.checks import shorten
 from openferret.data.files.regular import is_regular
 from openferret.data.problems import Problems
 from openferret.data.schema import PictureReference
-from openferret.decoding import MAX_PIXELS, check_size, one_line_damage
+from openferret.decoding import MAX_PIXELS, upright_size
 from openferret.errors import InputError
 from openferret.eval.files import sound_unicode
 from openferret.regions import Box
@@ -23,8 +21,6 @@ from openferret.regions import Box
 Json: TypeAlias = dict[str, Any]
 
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
-_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
-_SIDEWAYS = {5, 6, 7, 8}  # EXIF orientations that swap width and height
 _MOST_DIGITS = 18  # of an id
 _MOST_BITS = 1000  # of an id; Python does not even write much longer numbers
 _EXACT = 2**53  # above it a float is no exact whole number
@@ -107,21 +103,6 @@ def corners_of(box: Any) -> Iterator[Any]:
         yield from (x, y, x + width, y + height)
 
 
-def picture_size(path: Path) -> tuple[int, int]:
-    """Width and height in pixels of an upright picture, from its header alone.
-
-    Raises:
-        InputError: it is missing, or no picture.
-    """
-    if not is_regular(path):
-        raise InputError(f"{shorten(path.name)} is missing")
-    with one_line_damage(path.name), Image.open(path, formats=_FORMATS) as image:
-        width, height = image.size
-        check_size(width, height, path.name)
-        sideways = image.getexif().get(0x0112) in _SIDEWAYS
-    return (height, width) if sideways else (width, height)
-
-
 def measured_picture(
     file: str, pictures: Path, source: str, key: str, problems: Problems, same_as: tuple[str, ...] = ()
 ) -> PictureReference | None:
@@ -132,7 +113,9 @@ def measured_picture(
             raise InputError(f"the name {shorten(repr(file))} is not Unicode: give the file another one")
         if path is None:
             raise InputError(f"{shorten(file)} leads out of the folder of pictures")
-        width, height = picture_size(path)
+        if not is_regular(path):
+            raise InputError(f"{shorten(path.name)} is missing")
+        width, height = upright_size(path, path.name)
     except InputError as error:
         kind = "missing picture" if path is None or not is_regular(path) else "damaged picture"
         problems.add(kind, f"{source} picture {shorten(key)}", str(error))
