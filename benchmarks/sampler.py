@@ -76,7 +76,7 @@ class Inputs:
 def leave_out_kernels() -> None:
     """In this process, where the environment asks for it."""
     if os.environ.get(PYTORCH_ONLY):
-        sampler_native._library = lambda: None
+        sampler_native.kernels = lambda: None
 
 
 def make(case: Case) -> tuple[SpatialAwareSampler, Inputs]:
@@ -150,7 +150,7 @@ def seconds(work: Callable[[], object]) -> float:
 
 def flops(work: Callable[[], object]) -> int:
     """Operations of the matrix products in one call; PyTorch's counter sees only its own."""
-    in_pytorch = unittest.mock.patch.object(sampler_native, "_library", return_value=None)
+    in_pytorch = unittest.mock.patch.object(sampler_native, "kernels", return_value=None)
     with in_pytorch, FlopCounterMode(display=False) as counter:
         work()
     return counter.get_total_flops()
@@ -258,7 +258,7 @@ def main() -> None:
         os.environ[PYTORCH_ONLY] = "1"
     leave_out_kernels()
     ceiling = ceilings(options.repeats)
-    print(f"C kernels: {'no' if sampler_native._library() is None else 'yes'}")
+    print(f"C kernels: {'no' if sampler_native.kernels() is None else 'yes'}")
     for name, value in ceiling.items():
         print(f"ceiling, {name}: {value / 1e9:.0f} G/s, {torch.get_num_threads()} threads")
     print("regions | plain | GFLOP | roofline | peak | fast | GFLOP | roofline | peak | ratio", flush=True)

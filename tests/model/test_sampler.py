@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from openferret.model.sampler import SampleGatherPool, SpatialAwareSampler, gather_points, read_map
+from openferret.model.point_features import read_map
+from openferret.model.sampler import SampleGatherPool, SpatialAwareSampler, gather_points
 from openferret.processing.geometry import SamplerGeometry, masks_geometry
 from openferret.regions import Box, Mask, Point, Polygon, Scribble, region_mask
 
@@ -160,9 +161,9 @@ def test_the_linear_form_is_the_pairwise_one(pool):
     features = torch.randn(len(REGIONS), SIZES.points, CHANNELS)
     block = sampler.blocks[0]
     expected = pairwise_block(block, features, points, anchors[0], neighbors[0])
-    torch.testing.assert_close(
-        block(features, points, anchors[0], neighbors[0]), expected, rtol=1e-4, atol=1e-5
-    )
+    found, kept = block(features, points, anchors[0], neighbors[0])
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    assert torch.equal(kept, gather_points(points, anchors[0]))
 
 
 def test_read_map_is_grid_sample():

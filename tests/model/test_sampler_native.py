@@ -16,7 +16,7 @@ POINTS, ANCHORS, NEAR = 90, 13, 9
 
 @pytest.fixture
 def library():
-    if sampler_native._library() is None:
+    if sampler_native.kernels() is None:
         pytest.skip("no C compiler")
 
 
@@ -37,7 +37,7 @@ def plain(points, middles, near, weight, bias, epsilon, pool):
 @pytest.mark.parametrize("pool", ["max", "mean"])
 @pytest.mark.parametrize("threads", [1, 3, 200])
 def test_pairs_are_pooled_as_by_pytorch(library, monkeypatch, pool, threads):
-    monkeypatch.setattr(sampler_native, "_threads", lambda _: threads)
+    monkeypatch.setattr(sampler_native, "threads_for", lambda _: threads)
     given = inputs()
     assert sampler_native.takes_pairs(*given)
     found = sampler_native.pool_pairs(*given, 1e-5, pool)
@@ -110,12 +110,12 @@ def test_without_a_compiler_the_same_comes_out(monkeypatch):
             raise compiling.NoLibraryError("there is no C compiler")
 
         monkeypatch.setattr(sampler_native, "compiled", absent)
-        sampler_native._library.cache_clear()
+        sampler_native.kernels.cache_clear()
         try:
             assert not sampler_native.takes_pairs(*given)
             torch.testing.assert_close(pool_pairs(*given, 1e-5, "max"), expected, atol=1e-5, rtol=0)
         finally:
-            sampler_native._library.cache_clear()
+            sampler_native.kernels.cache_clear()
 
 
 def test_gradients_do_not_care_who_pooled(library):
@@ -155,11 +155,11 @@ def test_few_rows(library, count, dtype, near):
     rows = torch.randn(count, 512).to(dtype)
     expected = functional.linear(rows.float(), layer.weight.float(), layer.bias.float())
     with torch.no_grad():
-        assert sampler_native.takes_rows(rows, layer.weight) == (count < 5)
+        assert sampler_native.takes_rows(rows, layer.weight, layer.bias) == (count < 5)
         found = layer(rows)
     assert found.dtype == dtype
     torch.testing.assert_close(found.float(), expected, atol=near, rtol=near)
-    assert not sampler_native.takes_rows(rows, layer.weight)  # a gradient may be wanted
+    assert not sampler_native.takes_rows(rows, layer.weight, layer.bias)  # a gradient may be wanted
     torch.testing.assert_close(layer(rows), found, atol=2 * near, rtol=2 * near)
 
 
@@ -167,14 +167,14 @@ def test_a_compiler_that_fails_or_hangs_is_only_said(monkeypatch, tmp_path):
     monkeypatch.setenv("OPENFERRET_CACHE", str(tmp_path))
     monkeypatch.setattr(compiling, "_compiler", lambda: "/bin/false")
     with pytest.raises(compiling.NoLibraryError, match="false failed"):
-        compiling.compiled("openferret.model", "sampler.c")
+        compiling.compiled("openferret.model", *sampler_native.SOURCES)
 
     def hangs(*_, **__):
         raise subprocess.TimeoutExpired("cc", 1)
 
     monkeypatch.setattr(compiling.subprocess, "run", hangs)
     with pytest.raises(compiling.NoLibraryError, match="could not be compiled"):
-        compiling.compiled("openferret.model", "sampler.c")
+        compiling.compiled("openferret.model", *sampler_native.SOURCES)
     assert not list(tmp_path.rglob("*.so"))
 
 
@@ -182,13 +182,13 @@ def test_a_cache_that_cannot_be_written_and_a_torn_library_are_only_said(library
     (tmp_path / "file").touch()
     monkeypatch.setenv("OPENFERRET_CACHE", str(tmp_path / "file"))
     with pytest.raises(compiling.NoLibraryError, match="could not be compiled"):
-        compiling.compiled("openferret.model", "sampler.c")
+        compiling.compiled("openferret.model", *sampler_native.SOURCES)
     monkeypatch.setenv("OPENFERRET_CACHE", str(tmp_path / "whole"))
-    compiling.compiled("openferret.model", "sampler.c")
+    compiling.compiled("openferret.model", *sampler_native.SOURCES)
     (made,) = tmp_path.rglob("*.so")
     torn = tmp_path / "torn" / made.relative_to(tmp_path / "whole")
     torn.parent.mkdir(parents=True)
     torn.write_bytes(b"not a library")
     monkeypatch.setenv("OPENFERRET_CACHE", str(tmp_path / "torn"))
     with pytest.raises(compiling.NoLibraryError, match="cannot be opened"):
-        compiling.compiled("openferret.model", "sampler.c")
+        compiling.compiled("openferret.model", *sampler_native.SOURCES)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from openferret.model.sampler import read_map
+from openferret.model.point_features import read_map
 
 POINT_STEP = 4
 """Every fourth of a region's points is read: more tell no more."""

@@ -15,128 +15,23 @@ against the formula on the left.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import reduce
+from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from openferret.model import sampler_native
+from openferret.model.point_features import PointFeatures, touched_features
 from openferret.model.pooling import pool_pairs
+from openferret.model.sampler_native import Step
+from openferret.model.sampler_native_block import (
+    BlockWeights,
+    block_step,
+    takes_block,
+)
 
-
-@dataclass(frozen=True)
-class PointFeatures:
-    """Vectors of points that have not been read yet: each is a weighted sum of a few rows of a table.
-
-    Attributes:
-        table: float [T, C].
-        rows: int64 [R, N, K], the rows that each of N points of R regions reads.
-        weights: float [R, N, K]; None where every point is one row as it is (K = 1).
-    """
-
-    table: Tensor
-    rows: Tensor
-    weights: Tensor | None
-
-    @classmethod
-    def of(cls, vectors: Tensor) -> PointFeatures:
-        """Vectors [R, N, C] that are there already."""
-        regions, length, _ = vectors.shape
-        rows = torch.arange(regions * length, device=vectors.device).view(regions, length, 1)
-        return cls(vectors.flatten(0, 1), rows, None)
-
-    def at(self, chosen: Tensor) -> PointFeatures:
-        """Some points of each region: int64 [R, S] into N."""
-        chosen = chosen[..., None]
-        weights = None if self.weights is None else self.weights.take_along_dim(chosen, 1)
-        return PointFeatures(self.table, self.rows.take_along_dim(chosen, 1), weights)
-
-    def touched(self) -> PointFeatures:
-        """The same without the table's rows that no point reads."""
-        if torch.compiler.is_compiling():  # a compiled model cannot have shapes that depend on numbers
-            return self
-        used = self.rows.new_zeros(len(self.table), dtype=torch.bool)
-        used[self.rows] = True
-        return PointFeatures(self.table[used], (used.cumsum(0) - 1)[self.rows], self.weights)
-
-    def read(self) -> Tensor:
-        """The vectors: float [R, N, C], in fp32 at least where rows are summed."""
-        if self.weights is None:
-            return functional.embedding(self.rows[..., 0], self.table)
-        precision = torch.promote_types(self.table.dtype, torch.float32)
-        table, rows = self.table.to(precision), self.rows.flatten(0, 1)
-        weights = self.weights.flatten(0, 1).to(precision)
-        if sampler_native.takes_table(table, rows, weights):
-            read = sampler_native.read_table(table, rows, weights)
-        else:
-            read = functional.embedding_bag(rows, table, per_sample_weights=weights, mode="sum")
-        return read.view(*self.rows.shape[:2], read.shape[1])
-
-    def through(self, points: Tensor, first: Tensor, *others: Tensor) -> Tensor:
-        """The vectors and their points' places, joined, times matrices: reading comes last where that is less work.
-
-        Args:
-            points: float [R, N, 2].
-            first: float [C + 2, C'].
-            others: what follows it; multiplied in the cheapest order.
-
-        Returns:
-            float [R, N, C''], in fp32 at least.
-        """
-        of_vector, of_place = torch.split(first, [first.shape[0] - 2, 2])
-        of_place = reduce(torch.matmul, others, of_place)
-        if len(self.table) < points[..., 0].numel() and self.weights is not None:
-            table = torch.linalg.multi_dot([self.table, of_vector, *others])
-            # The places are two more weights, of two more rows.
-            axes = torch.arange(2, device=points.device) + len(table)
-            return PointFeatures(
-                torch.cat([table, of_place]),
-                torch.cat([self.rows, axes.expand_as(points)], dim=-1),
-                torch.cat([self.weights, points.to(self.weights.dtype)], dim=-1),
-            ).read()
-        vectors = self.read().to(self.table.dtype).flatten(0, 1)
-        product = torch.linalg.multi_dot([vectors, of_vector, *others])
-        precision = torch.promote_types(product.dtype, torch.float32)
-        places = points.flatten(0, 1).to(precision)
-        joined = torch.addmm(product.to(precision), places, of_place.to(precision))
-        return joined.view(*points.shape[:2], joined.shape[1])
-
-
-def map_features(feature_map: Tensor, points: Tensor, picture: Tensor, align_corners: bool) -> PointFeatures:
-    """Vectors of points on a map, between its cells: bilinear, without a copy of the map for each region.
-
-    Args:
-        feature_map: float [B, C, h, w].
-        points: float [R, N, 2], (x, y) in 0..1.
-        picture: int64 [R], which of the B maps each region reads.
-        align_corners: 0 and 1 are the centres of the outermost cells (the reference) rather than their outer
-            edges.
-
-    Returns:
-        [R, N] points, each the sum of four cells.
-    """
-    _, channels, height, width = feature_map.shape
-    size = points.new_tensor([width, height])
-    place = points * (size - 1) if align_corners else points * size - 0.5
-    # Borders repeat the outermost cell; with aligned corners a point in 0..1 never leaves the map.
-    place = place.clamp(min=0).minimum(size - 1)
-    low = place.floor()
-    right, down = (place - low).unbind(-1)
-    x, y = low.long().unbind(-1)
-    next_x, next_y = (x + 1).clamp(max=width - 1), (y + 1).clamp(max=height - 1)
-    first = (picture * height * width)[:, None, None]
-    rows = torch.stack([y * width + x, y * width + next_x, next_y * width + x, next_y * width + next_x], -1)
-    weights = [(1 - right) * (1 - down), right * (1 - down), (1 - right) * down, right * down]
-    cells = feature_map.permute(0, 2, 3, 1).reshape(-1, channels)
-    return PointFeatures(cells, first + rows, torch.stack(weights, -1))
-
-
-def read_map(feature_map: Tensor, points: Tensor, picture: Tensor, align_corners: bool) -> Tensor:
-    """Reads a map at points: the vectors of `map_features`, float [R, N, C]."""
-    features = map_features(feature_map, points, picture, align_corners)
-    return features.read().to(feature_map.dtype)
+T = TypeVar("T")
 
 
 def gather_points(values: Tensor, indices: Tensor) -> Tensor:
@@ -150,31 +45,38 @@ def _across_regions(indices: Tensor, length: int) -> Tensor:
     return indices + length * regions.view(-1, *[1] * (indices.dim() - 1))
 
 
-class _Fold:
-    """Matrices W_d D and W_d d + c of a block, multiplied again only after one of their factors has changed.
+class _Derived(Generic[T]):
+    """What is made of a block's weights, made again only after one of these has changed.
 
     As to autograd, a write in place through `.data` is invisible to it.
     """
 
-    def __init__(self) -> None:
-        self._made: tuple[object, tuple[Tensor, ...], tuple[Tensor, Tensor]] | None = None
+    def __init__(self, make: Callable[..., T]) -> None:
+        self._make = make
+        self._made: tuple[object, tuple[Tensor, ...], T] | None = None
 
-    def __reduce__(self) -> tuple[Callable[[], _Fold], tuple[()]]:
-        return _Fold, ()  # copies of a model multiply their own
+    def __reduce__(self) -> tuple[type[_Derived[T]], tuple[Callable[..., T]]]:
+        return type(self), (self._make,)  # copies of a model make their own
 
-    def __call__(self, difference: nn.Linear, aggregate: nn.Linear) -> tuple[Tensor, Tensor]:
-        factors = difference.weight, difference.bias, aggregate.weight, aggregate.bias
+    def __call__(self, *factors: Tensor) -> T:
         now = [(one.data_ptr(), one._version) for one in factors]
         made = self._made
         if made is None or made[0] != now:
-            with torch.autocast(factors[0].device.type, enabled=False):
-                of_difference = aggregate.weight.T[: difference.out_features]
-                product = difference.weight.T @ of_difference
-                constant = functional.linear(difference.bias, of_difference.T, aggregate.bias)
             # The factors are held so that no other numbers can come to lie at their addresses.
             held = tuple(one.detach() for one in factors)
-            self._made = made = now, held, (product, constant)
+            self._made = made = now, held, self._make(*factors)
         return made[-1]
+
+
+def _fold(
+    difference: Tensor, difference_bias: Tensor, aggregate: Tensor, aggregate_bias: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The matrix W_d D, transposed, and W_d d + c."""
+    with torch.autocast(aggregate.device.type, enabled=False):
+        of_difference = aggregate.T[: len(difference)]
+        return difference.T @ of_difference, functional.linear(
+            difference_bias, of_difference.T, aggregate_bias
+        )
 
 
 class SampleGatherPool(nn.Module):
@@ -186,25 +88,41 @@ class SampleGatherPool(nn.Module):
         self.aggregate = nn.Linear(2 * (width + 2), width)
         self.norm = nn.LayerNorm(width)
         self.pool = pool
-        self._fold = _Fold()
+        self._fold = _Derived(_fold)
+        self._native = _Derived(BlockWeights.of)
 
     def forward(
         self, features: Tensor | PointFeatures, points: Tensor, anchors: Tensor, neighbors: Tensor
-    ) -> Tensor:
-        """Features [R, N, C], points [R, N, 2], anchors [R, S], neighbors [R, S, k] -> [R, S, C]."""
+    ) -> tuple[Tensor, Tensor]:
+        """A block.
+
+        Args:
+            features: float [R, N, C].
+            points: float [R, N, 2], their places.
+            anchors: int64 [R, S], into a region's points.
+            neighbors: int64 [R, S, k], likewise.
+
+        Returns:
+            The anchors' vectors, float [R, S, C], and their places, [R, S, 2].
+        """
+        step = self.step(features, points, anchors, neighbors)
+        if step is not None:
+            pooled, kept = sampler_native.run([step])
+            return pooled, kept
         if isinstance(features, Tensor):
             features = PointFeatures.of(features)
+        kept = gather_points(points, anchors)
         of_difference, of_anchor = torch.split(self.aggregate.weight.T, self.difference.out_features)
         of_neighbor: tuple[Tensor, ...]
         if torch.is_grad_enabled() or torch.compiler.is_compiling() or of_anchor.is_inference():
             of_neighbor = self.difference.weight.T, of_difference
             constant = functional.linear(self.difference.bias, of_difference.T, self.aggregate.bias)
         else:  # no gradient has to reach the factors
-            product, constant = self._fold(self.difference, self.aggregate)
+            product, constant = self._fold(*self._factors())
             of_neighbor = (product,)
         moved = features.through(points, *of_neighbor)
-        kept = features.at(anchors).through(gather_points(points, anchors), of_anchor)
-        bracket = kept - gather_points(moved, anchors) + constant
+        bracket = features.at(anchors).through(kept, of_anchor)
+        bracket = bracket - gather_points(moved, anchors) + constant
         pooled = pool_pairs(
             moved.flatten(0, 1),
             bracket.flatten(0, 1),
@@ -214,17 +132,53 @@ class SampleGatherPool(nn.Module):
             self.norm.eps,
             self.pool,
         )
-        return pooled.view_as(bracket).to(features.table.dtype)
+        return pooled.view_as(bracket).to(features.table.dtype), kept
+
+    def step(
+        self, features: Tensor | PointFeatures, points: Tensor, anchors: Tensor, neighbors: Tensor
+    ) -> Step | None:
+        """What `forward` does, ready to be run in C; None where PyTorch has to do it."""
+        learned = (*self._factors(), self.norm.weight, self.norm.bias)
+        table, rows, weights = (
+            (features.flatten(0, 1), None, None)
+            if isinstance(features, Tensor)
+            else (features.table, features.rows, features.weights)
+        )
+        if not takes_block(table, weights, points, anchors, neighbors, *learned):
+            return None
+        made = self._native(*learned)
+        return block_step(table, rows, weights, points, anchors, neighbors, made, self.norm.eps, self.pool)
+
+    def _factors(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        difference, aggregate = self.difference, self.aggregate
+        return difference.weight, difference.bias, aggregate.weight, aggregate.bias
 
 
 class FewRowsLinear(nn.Linear):
     """A linear layer that is mostly asked for a few vectors: one a region."""
 
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__(inputs, outputs)
+        self._joined = 0  # where the weight lay when its pages were joined
+
     def forward(self, input: Tensor) -> Tensor:
         """Vectors [R, I] -> [R, O]."""
-        if sampler_native.takes_rows(input, self.weight):
-            return (sampler_native.multiply(input, self.weight) + self.bias).to(input.dtype)
-        return super().forward(input)
+        step = self.step(input)
+        return super().forward(input) if step is None else sampler_native.run([step])[0]
+
+    def step(self, vectors: Tensor) -> Step | None:
+        """What `forward` does, ready to be run in C; None where PyTorch has to do it."""
+        if not sampler_native.takes_rows(vectors, self.weight, self.bias):
+            return None
+        if self._joined != self.weight.data_ptr():
+            sampler_native.join_pages(self.weight)
+            self._joined = self.weight.data_ptr()
+        return sampler_native.product(vectors, self.weight, self.bias)
+
+
+def _is_watched(module: nn.Module) -> bool:
+    """Whether somebody waits for the module to be called."""
+    return bool(module._forward_hooks or module._forward_pre_hooks)
 
 
 class SpatialAwareSampler(nn.Module):
@@ -290,23 +244,58 @@ class SpatialAwareSampler(nn.Module):
             float [R, output].
         """
         places = points.flip(-1) if self.transposed else points
-        features = self._project(feature_maps, places, picture)
+        features: Tensor | PointFeatures = self._project(feature_maps, places, picture)
+        steps = self._steps(features, points, anchors, neighbors)
+        if steps is not None:
+            return sampler_native.run(steps)[0]
         for block, chosen, near in zip(self.blocks, anchors, neighbors, strict=True):
-            features = PointFeatures.of(block(features, points, chosen, near))
-            points = gather_points(points, chosen)
-        vectors: Tensor = self.output(
-            self.flatten(features.table.view(len(points), self.flatten.in_features))
-        )
+            features, points = block(features, points, chosen, near)
+        assert isinstance(features, Tensor)  # there is a block at least
+        vectors: Tensor = self.output(self.flatten(features.flatten(1)))
         return vectors
+
+    def _steps(
+        self,
+        features: Tensor | PointFeatures,
+        points: Tensor,
+        anchors: Sequence[Tensor],
+        neighbors: Sequence[Tensor],
+    ) -> list[Step] | None:
+        """All modules after the projection, ready to be run in C; None where one of them has to be called."""
+        steps = []
+        for block, chosen, near in zip(self.blocks, anchors, neighbors, strict=True):
+            if not isinstance(block, SampleGatherPool) or _is_watched(block):
+                return None
+            step = block.step(features, points, chosen, near)
+            if step is None:
+                return None
+            features, points = step.made
+            steps.append(step)
+        assert isinstance(features, Tensor)  # there is a block at least
+        vectors = features.flatten(1)
+        for layer in (self.flatten, self.output):
+            if not isinstance(layer, FewRowsLinear) or _is_watched(layer):
+                return None
+            step = layer.step(vectors)
+            if step is None:
+                return None
+            (vectors,) = step.made
+            steps.append(step)
+        return steps
 
     def _project(self, feature_maps: Sequence[Tensor], places: Tensor, picture: Tensor) -> PointFeatures:
         """The maps in their common width; a point's vector is the sum of what it reads in each."""
         tables, rows, weights, above = [], [], [], 0
         for project, level in zip(self.projections, feature_maps, strict=True):
-            cells = map_features(level, places, picture, self.align_corners).touched()
-            tables.append(project(cells.table.T[None, ..., None])[0, ..., 0].T)
-            rows.append(cells.rows + above)
+            cells = touched_features(level, places, picture, self.align_corners)
+            if isinstance(project, nn.Identity):
+                tables.append(cells.table)
+            else:
+                tables.append(project(cells.table.T[None, ..., None])[0, ..., 0].T)
+            rows.append(cells.rows + above if above else cells.rows)
             assert cells.weights is not None  # of the cells around each point
             weights.append(cells.weights)
-            above += len(cells.table)
+            above += cells.table.shape[0]
+        if len(tables) == 1:
+            return PointFeatures(tables[0], rows[0], weights[0])
         return PointFeatures(torch.cat(tables), torch.cat(rows, -1), torch.cat(weights, -1))
