@@ -100,7 +100,20 @@ def with_determiner(phrase: str) -> str:
     plural = head.endswith("s") and not head.endswith(("ss", "us", "is"))
     if plural or head in _NO_ARTICLE:
         return phrase
-    return ("an " if words[0][0] in "aeiou" else "a ") + phrase
+    return ("an " if takes_an(words[0]) else "a ") + phrase
+
+
+def takes_an(word: str) -> bool:
+    """Whether "an" goes before a word rather than "a", by its first letters.
+
+    Example:
+        >>> takes_an("eye"), takes_an("dog"), takes_an("uniform"), takes_an("hour")
+        (True, False, False, True)
+    """
+    word = word.lower()
+    if word.startswith(("uni", "use", "usu", "ute", "uku", "eu", "one")):
+        return False
+    return word.startswith(("a", "e", "i", "o", "u", "hour", "heir", "honest", "honour", "honor"))
 
 
 def without_determiner(phrase: str) -> str:

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import re
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +12,7 @@ from torch import nn
 from openferret import prompts
 from openferret.errors import InputError
 from openferret.generation.decode import decode
-from openferret.generation.evidence import NounEvidence, lay_presence_over, redistribute
+from openferret.generation.evidence import ArticleEvidence, NounEvidence, lay_presence_over, redistribute
 from openferret.generation.intents import Sought
 from openferret.generation.locating import FoundPhrase
 from openferret.generation.prefix import Continuation, encode_prefix
@@ -48,6 +51,53 @@ def test_without_weight_the_language_model_decides():
     before = logits.clone()
     evidence.lay_over(logits, torch.tensor([0.01, 0.99]), beginning=False)
     assert torch.allclose(logits, before, atol=1e-6)
+
+
+def test_what_is_on_the_picture_chooses_among_nouns_but_never_writes_one():
+    evidence = NounEvidence([1, 2, 3, 1, 2, 3], weight=0.0, device=torch.device("cpu"))
+    seen = torch.tensor([0.02, 0.9, 0.3])
+    noun_next = torch.tensor([0.0, 2.0, 1.0, 0.0, 1.5])
+    kept = float(noun_next.softmax(0)[4])
+    evidence.lay_seen_over(noun_next, seen, beginning=False)
+    assert int(noun_next.argmax()) == 2
+    assert float(noun_next.softmax(0)[4]) == pytest.approx(kept)  # what is no noun keeps its share
+    other_next = torch.tensor([0.0, 2.0, 1.0, 0.0, 2.5])
+    before = other_next.clone()
+    evidence.lay_seen_over(other_next, seen, beginning=False)
+    assert torch.equal(other_next, before)
+
+
+def test_what_a_description_has_named_it_need_not_name_again():
+    evidence = NounEvidence([1, 2, 2, 4, 5, 6], weight=0.0, device=torch.device("cpu"))
+    seen = torch.tensor([0.5, 0.6, 0.7])
+    assert evidence.without(seen, 2).tolist() == pytest.approx([0.5, 0, 0])  # two nouns of one first token
+    assert evidence.without(seen, 5).tolist() == pytest.approx([0.5, 0, 0.7])
+    assert evidence.without(seen, 9).tolist() == pytest.approx(seen.tolist())
+
+
+class Words:
+    """Each word is a token."""
+
+    words = (" a", " an", "A", "An", " eye", " dog", " uniform")
+
+    def __init__(self):
+        self.tokenizer = self
+
+    def tokenize(self, text):
+        return [self.words.index(text)] if text in self.words else [90, 91]
+
+    def decode(self, ids):
+        return self.words[ids[0]]
+
+
+def test_an_article_fits_the_noun_that_the_namer_has_in_mind():
+    articles = ArticleEvidence(Words(), [4, 5, 6, 4, 5, 6], torch.device("cpu"))
+    assert [one in articles for one in range(5)] == [True, True, True, True, False]
+    an_eye, a_dog = torch.tensor([0.6, 0.3, 0.1]), torch.tensor([0.3, 0.4, 0.3])
+    assert [articles.fitting(one, an_eye) for one in (0, 1, 2, 3)] == [1, 1, 3, 3]
+    assert [articles.fitting(one, a_dog) for one in (0, 1, 2, 3)] == [0, 0, 2, 2]
+    assert torch.allclose(articles.after(3, a_dog), torch.tensor([0.3, 0, 0]))
+    assert torch.allclose(articles.after(0, an_eye), torch.tensor([0, 0.3, 0.1]))
 
 
 @pytest.mark.parametrize("presence", [0.02, 0.98])
@@ -120,6 +170,57 @@ def test_regions_are_named_by_the_models_namer(tiny):
     nouns = rows.nouns([Box(0, 0, 30, 20), Box(20, 10, 60, 40)])
     assert nouns.shape == (2, 7)
     assert torch.allclose(nouns.sum(-1), torch.ones(2), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("seen", "written"),
+    [
+        ([0.9, 0.02, 0.02], "<phrase>a ball<box> in <phrase>a picture<box>"),
+        ([0.02, 0.9, 0.02], "<phrase>a dog<box> in <phrase>a picture<box>"),
+    ],
+)
+def test_a_description_names_what_the_namer_sees(tiny, monkeypatch, seen, written):
+    loaded = tiny.loaded("kit")
+    model, processor = loaded.model, loaded.processor
+    tokens = [processor.tokenizer.convert_tokens_to_ids(word) for word in ("ball", "dog", "man")]
+    every = [*tokens, *tokens[:1] * 4]  # the tiny model's namer knows seven
+    monkeypatch.setattr(model.config, "noun_token_ids", (*every, *every))
+    monkeypatch.setattr(Continuation, "seen_nouns", lambda *_: torch.tensor([*seen, *[0.0] * 4]))
+    image = Image.fromarray(np.zeros((40, 60, 3), np.uint8))
+    prefix = encode_prefix(model, processor, image)
+    own = model.lm_head
+    model.lm_head = Wavering(processor, "<phrase>a dog<box> in <phrase>a picture<box><|im_end|>")
+    try:
+        question = write_question(processor, prompts.DESCRIBE, [], image.size)
+        assert question.describing
+        said = decode(model, processor, prefix, [question])[0].text
+    finally:
+        model.lm_head = own
+    assert re.sub(r"(?:<box>(?:<loc_\d+>)+)+", "<box>", said) == written
+
+
+class Wavering(Saying):
+    """As `Saying`, but every other word is not unlikely."""
+
+    def forward(self, hidden):
+        return super().forward(hidden) / 6
+
+
+def test_a_noun_is_on_a_picture_unless_no_proposal_is_one(tiny):
+    loaded = tiny.loaded("kit")
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 60, 3), np.uint8))
+    rows = Continuation(
+        loaded.model, loaded.processor, encode_prefix(loaded.model, loaded.processor, image), 1
+    )
+    seen = rows.seen_nouns()
+    assert seen.shape == (7,)
+    assert bool((seen > 0).all())
+    assert bool((seen < 1).all())
+    encoded = rows.prefix.encoded
+    unsure = replace(encoded, object_scores=encoded.object_scores * 0.5)
+    assert bool((loaded.model.model.seen_nouns(unsure)[0] < seen).all())
+    with pytest.raises(InputError, match="no object tokens"):
+        loaded.model.model.seen_nouns(replace(encoded, object_boxes=None))
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from time import process_time
 
 import pytest
 
-from openferret.generation.intents import Sought, sought_thing
+from openferret.generation.intents import Sought, asks_description, sought_thing
 
 
 @pytest.mark.parametrize(
@@ -52,3 +52,24 @@ def test_hostile_questions_take_no_time(question):
     began = process_time()
     sought_thing(question)
     assert process_time() - began < 0.5
+
+
+@pytest.mark.parametrize(
+    ("question", "asked"),
+    [
+        ("Describe the picture.", True),
+        ("please describe this image", True),
+        ("What is in the picture?", True),
+        ("What's happening in this photo?", True),
+        ("What do you see?", True),
+        ("What can you see in the image?", True),
+        ("Write a short caption for the image.", True),
+        ("Describe what you see.", True),
+        ("Describe the dog in the picture.", False),
+        ("What is in the cup?", False),
+        ("What is [0]?", False),
+        ("", False),
+    ],
+)
+def test_what_asks_for_a_description(question, asked):
+    assert asks_description(question) is asked

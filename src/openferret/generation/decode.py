@@ -13,7 +13,7 @@ from torch import Tensor
 from openferret.checks import whole_number
 from openferret.coordinates import to_bin
 from openferret.generation.engines import AnyFerret
-from openferret.generation.evidence import NounEvidence, lay_presence_over
+from openferret.generation.evidence import ArticleEvidence, NounEvidence, lay_presence_over
 from openferret.generation.locating import INSTANCE_THRESHOLD, UnitBox, find_phrases
 from openferret.generation.prefix import Continuation, PicturePrefix
 from openferret.generation.questions import Question
@@ -85,6 +85,7 @@ class _Answer:
     Attributes:
         phrase: the tokens since an open `<phrase>`.
         nouns: float [N], what the namer would call the region, until a noun has been written.
+        seen: float [N], what the namer sees on the picture that a description has not named yet.
     """
 
     ids: list[int] = field(default_factory=list)
@@ -94,6 +95,7 @@ class _Answer:
     probabilities: list[float] = field(default_factory=list)
     complete: bool = False
     nouns: Tensor | None = None
+    seen: Tensor | None = None
 
 
 def decode(
@@ -177,6 +179,7 @@ class _Writer:
         self.nouns: NounEvidence | None = None
         if config.noun_token_ids:
             self.nouns = NounEvidence(config.noun_token_ids, config.noun_weight, rows.model.device)
+            self.articles = ArticleEvidence(rows.processor, config.noun_token_ids, rows.model.device)
         self.stop = rows.processor.stop_ids
         self.generator = torch.Generator(rows.model.device).manual_seed(how.seed)
         allowed = {self.phrase, self.box, *self.stop}
@@ -202,6 +205,10 @@ class _Writer:
             named = rows.nouns([questions[row].regions[0] for row in naming])
             for row, nouns in zip(naming, named, strict=True):
                 answers[row].nouns = nouns
+        if self.nouns is not None and rows.prefix.encoded.objects is not None:
+            for answer, one in zip(answers, questions, strict=True):
+                if one.describing:
+                    answer.seen = rows.seen_nouns()
 
     def write(self, answer: _Answer, logits: Tensor) -> None:
         """Chooses an answer's next token, and after `<box>` adds what the locator says."""
@@ -231,17 +238,31 @@ class _Writer:
         if self.locates and not answer.phrase:
             # Without words there is nothing to locate; and how many boxes a phrase has, the locator has said.
             open_logits[self.box] = -torch.inf
-        if answer.nouns is not None and self.nouns is not None:
-            self.nouns.lay_over(open_logits, answer.nouns, beginning=not answer.ids)
+        if self.nouns is not None:
+            self._hear_namer(answer, open_logits, self.nouns)
         likely = open_logits.softmax(-1)
         if self.how.temperature > 0:
             drawn = (open_logits / self.how.temperature).softmax(-1)
             token = int(torch.multinomial(drawn, 1, generator=self.generator))
         else:
             token = int(open_logits.argmax())
+        if answer.nouns is not None and token in self.articles:
+            token = self.articles.fitting(token, answer.nouns)
         if self.nouns is not None and token in self.nouns:
             answer.nouns = None  # what follows the noun ("a man in a shirt") the namer knows nothing of
+            if answer.seen is not None:
+                answer.seen = self.nouns.without(answer.seen, token)
         return token, float(likely[token])
+
+    def _hear_namer(self, answer: _Answer, logits: Tensor, evidence: NounEvidence) -> None:
+        beginning = not answer.ids
+        if answer.nouns is not None:
+            nouns = answer.nouns
+            if answer.ids and answer.ids[-1] in self.articles:
+                nouns = self.articles.after(answer.ids[-1], nouns)
+            evidence.lay_over(logits, nouns, beginning)
+        elif answer.seen is not None and answer.phrase is not None:
+            evidence.lay_seen_over(logits, answer.seen, beginning)
 
     def _locate(self, answer: _Answer) -> list[int]:
         found = find_phrases(

@@ -31,6 +31,13 @@ _WHERE = tuple(
         rf"what\s+is\s+the\s+location\s+of\s+(?P<phrase>.+?){_END}",
     )
 )
+_DESCRIBE = re.compile(
+    rf"(?:please\s+)?(?:(?:describe|caption)\s+{_PICTURE}|describe\s+what\s+you\s+see{_SHOWN}"
+    rf"|(?:write|give)\s+(?:me\s+)?a\s+(?:short\s+)?(?:caption|description)\s+(?:of|for)\s+{_PICTURE}"
+    rf"|what(?:'s|\s+is)\s+(?:(?:happening|going\s+on)\s+)?in\s+{_PICTURE}"
+    rf"|what\s+(?:do|can)\s+you\s+see{_SHOWN}|what\s+does\s+{_PICTURE}\s+show)\s*[?.!]*",
+    re.IGNORECASE,
+)
 # A phrase of one thing; "a dog or a cat", "it", or words about a region are no such phrase.
 _NOT_ONE_THING = re.compile(
     r"\[\d|[\[\]?]|\b(?:or|not|it|he|she|they|this|that|these|those|else)\b", re.IGNORECASE
@@ -72,3 +79,16 @@ def sought_thing(question: str) -> Sought | None:
                     with_determiner(match["phrase"].lower()), "exists" if kind == "exists" else "where"
                 )
     return None
+
+
+def asks_description(question: str) -> bool:
+    """Whether a question asks for a description of the whole picture.
+
+    Example:
+        >>> asks_description("Describe the picture."), asks_description("What's in this image?")
+        (True, True)
+        >>> asks_description("Describe the dog.")
+        False
+    """
+    text = " ".join(question.split())
+    return len(text) <= _LONGEST and _DESCRIBE.fullmatch(text) is not None

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from openferret.checks import check_kind
 from openferret.errors import InputError
-from openferret.generation.intents import Sought, sought_thing
+from openferret.generation.intents import Sought, asks_description, sought_thing
 from openferret.processing.preparing import Preparing, escape_text
 from openferret.prompts import REFER, REGION_TOKEN
 from openferret.regions import Region, fit_region
@@ -28,6 +28,7 @@ class Question:
         warnings: sentences about what was changed or left out.
         sought: the thing whose presence or place is asked for.
         naming: asks what its one region is, and nothing else.
+        describing: asks for a description of the whole picture.
     """
 
     ids: tuple[int, ...]
@@ -35,6 +36,7 @@ class Question:
     warnings: tuple[str, ...] = ()
     sought: Sought | None = None
     naming: bool = False
+    describing: bool = False
 
 
 def write_question(
@@ -99,4 +101,7 @@ def write_question(
         if not any(region is one for one in mentioned)
     ]
     naming = len(mentioned) == shown == 1 and _REFERENCE.sub("{region}", text) == REFER
-    return Question(tuple(ids), tuple(mentioned[:shown]), tuple(warnings), sought_thing(text), naming)
+    describing = not shown and asks_description(text)
+    return Question(
+        tuple(ids), tuple(mentioned[:shown]), tuple(warnings), sought_thing(text), naming, describing
+    )

@@ -152,6 +152,23 @@ class FerretBody(nn.Module):
         probabilities: Tensor = self.namer(features).float().softmax(-1)
         return probabilities
 
+    def seen_nouns(self, encoded: EncodedPictures) -> Tensor:
+        """How likely each of the namer's nouns is somewhere on a picture: float [B, N], in 0..1.
+
+        Every proposal is named, and a noun is there unless no proposal is one.
+
+        Raises:
+            InputError: the model has no namer, or no object tokens.
+        """
+        if encoded.object_boxes is None or encoded.object_scores is None or encoded.object_distinct is None:
+            raise InputError("This model has no object tokens: it cannot say what it sees without a region.")
+        count, objects = encoded.object_scores.shape
+        points, anchors, neighbors = self.object_pattern(encoded.object_boxes.flatten(0, 1))
+        picture = torch.arange(count, device=points.device).repeat_interleave(objects)
+        named = self.name_regions(encoded, points, anchors, neighbors, picture).view(count, objects, -1)
+        likely = encoded.object_scores * encoded.object_distinct
+        return 1 - (1 - named * likely[..., None]).prod(1)
+
     def _read_regions(
         self,
         maps: Sequence[Tensor],
