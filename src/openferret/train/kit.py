@@ -95,7 +95,7 @@ def kit_stages(
             f"{train}.run_trunk",
             (*given, *begin, "--out", str(trunk), "--minutes", str(trunk_minutes)),
         ),
-        Stage("naming", f"{train}.run_naming", (*given, "--trunk", state)),
+        Stage("naming", f"{train}.run_naming", (*given, "--trunk", state, "--views", "1")),
         Stage(
             "language",
             f"{train}.run_language",

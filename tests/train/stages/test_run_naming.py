@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
+
+import numpy as np
 import torch
 from torch import nn
 
-from openferret.train.stages.run_naming import Scale
+from openferret.train.stages.pictures import Named, Record
+from openferret.train.stages.run_naming import NamedRegions, Scale, read_all
 
 
 def test_a_folded_layer_reads_features_as_the_scaled_one_did():
@@ -20,3 +24,38 @@ def test_a_folded_layer_reads_features_as_the_scaled_one_did():
         assert torch.allclose(layer(scaled), plain, atol=1e-3)
         scale.fold(layer)
         assert torch.allclose(layer(features.float()), plain, atol=1e-3)
+
+
+class Maps:
+    """A trunk that sees a picture's left half as 0 and its right half as 1, and remembers what it was shown."""
+
+    def __init__(self):
+        self.shown = []
+
+    def eval(self):
+        return self
+
+    def vision(self, pixels):
+        self.shown.append(pixels)
+        level = torch.zeros(len(pixels), 1, 8, 8)
+        level[..., 4:] = 1
+        return SimpleNamespace(feature_maps=[level])
+
+    def sampler(self, maps, points, anchors, neighbors, picture):
+        return torch.zeros(len(points), 2)
+
+
+def test_other_views_show_other_crops_of_what_is_still_in_them():
+    store = np.random.default_rng(0).integers(0, 255, (3, 224, 224, 3), np.uint8)
+    corner, middle = (0.0, 0.0, 0.1, 0.1), (0.3, 0.3, 0.7, 0.7)
+    named = tuple(Named("a dog", "dog", (box,), False) for box in (corner, middle))
+    records = [Record(row, named, frozenset({"dog"}), False) for row in range(3)]
+    model = Maps()
+    whole, crops, again = (read_all(model, store, records, {"dog": 0}, 64, view=view) for view in (0, 1, 1))
+    assert len(whole.shares) == 3 * 2 * 3  # pictures, boxes, kinds
+    assert 3 * 3 <= len(crops.shares) <= len(whole.shares)  # the middle is in every crop
+    assert torch.equal(crops.features, again.features)
+    assert not torch.equal(model.shown[0], model.shown[1])
+    both = NamedRegions.joined([whole, crops])
+    assert len(both.features) == len(both.shares) == len(both.rows) == len(both.kinds)
+    assert both.rows[: len(whole.rows)] == whole.rows

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from torch.nn import functional
 
 from openferret.model.namer import namer_features
 from openferret.processing.geometry import region_geometry
-from openferret.train.stages.pictures import WHOLE, Record, crop_pixels
+from openferret.train.stages.pictures import WHOLE, Record, crop_pixels, random_crop
 from openferret.train.stages.regions import KINDS, Kind, draw_region
 from openferret.train.stages.run_trunk import evaluate, load_records, prepare_words
 from openferret.train.stages.trunk import KIT_SAMPLER, TrunkModel, noun_shares, noun_vectors
@@ -46,6 +47,16 @@ class NamedRegions:
     shares: list[dict[int, float]]
     rows: list[int]
     kinds: list[Kind]
+
+    @classmethod
+    def joined(cls, parts: Sequence[NamedRegions]) -> NamedRegions:
+        """Several behind each other."""
+        return cls(
+            torch.cat([one.features for one in parts]),
+            [shares for one in parts for shares in one.shares],
+            [row for one in parts for row in one.rows],
+            [kind for one in parts for kind in one.kinds],
+        )
 
 
 @dataclass(frozen=True)
@@ -90,8 +101,12 @@ def read_all(
     side: int,
     alone: bool = False,
     drawings: int = 1,
+    view: int = 0,
 ) -> NamedRegions:
     """What is seen of every named box as a box, a point and a scribble, each upright or mirrored.
+
+    A namer that has seen every region in one view only learns that view by heart: others are random crops in other
+    brightness and contrast.
 
     Args:
         model: of stage T.
@@ -101,6 +116,7 @@ def read_all(
         side: of the pictures, in pixels.
         alone: only phrases of one box, and nothing mirrored: for measuring.
         drawings: how often each box is drawn in every kind.
+        view: 0 shows whole pictures as they are, every other number other crops.
     """
     model.eval()
     features: list[Tensor] = []
@@ -109,14 +125,21 @@ def read_all(
     kinds: list[Kind] = []
     for start in range(0, len(records), 16):
         group = records[start : start + 16]
-        generator = np.random.default_rng([3, start])
+        generator = np.random.default_rng([3, start] if view == 0 else [3, start, view])
+        crops, jitter = [WHOLE] * len(group), None
+        if view:
+            crops = [random_crop(generator) for _ in group]
+            jitter = torch.from_numpy(generator.uniform([0.75, -0.15], [1.25, 0.15], (len(group), 2))).float()
         with torch.autocast("cpu", torch.bfloat16):
-            seen = model.vision(crop_pixels(store, [one.row for one in group], [WHOLE] * len(group), side))
+            seen = model.vision(crop_pixels(store, [one.row for one in group], crops, side, jitter))
         maps = [level.float() for level in seen.feature_maps]
         drawn: dict[bool, list[tuple[NDArray[np.float32], int, Kind, dict[int, float]]]]
         drawn = {False: [], True: []}
         for place, record in enumerate(group):
-            for box, heads in record.names(alone=alone).items():
+            for named, heads in record.names(alone=alone).items():
+                box, left = crops[place].place(named)
+                if left <= 0.5:
+                    continue
                 known = {nouns[head]: share for head, share in heads.items() if head in nouns}
                 for kind in KINDS * drawings if known or alone else ():
                     points, _ = draw_region(box, kind, KIT_SAMPLER.points, generator)
@@ -186,6 +209,7 @@ def main() -> None:
     )
     parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--drawings", type=int, default=1, help="of each box in every kind")
+    parser.add_argument("--views", type=int, default=2, help="of each picture: the whole and random crops")
     parser.add_argument("--side", type=int, default=320)
     parser.add_argument("--rate", type=float, default=1e-3)
     options = parser.parse_args()
@@ -214,14 +238,17 @@ def main() -> None:
         layer.requires_grad_(True)
     began = time.monotonic()
     sampler = "trunk" if options.language is None else "language"  # whose sampler the features were read with
-    kept = options.trunk.with_name(f"named-{state['step']}-{options.side}-{sampler}-{options.drawings}.pt")
-    if kept.exists():
-        regions = NamedRegions(**torch.load(kept, weights_only=True, mmap=True))
-    else:
-        nouns = {head: number for number, head in enumerate(heads)}
-        regions = read_all(model, store, train, nouns, options.side, drawings=options.drawings)
-        torch.save(vars(regions), kept.with_suffix(".part"))
-        kept.with_suffix(".part").replace(kept)
+    nouns = {head: number for number, head in enumerate(heads)}
+    views = []
+    for view in range(options.views):
+        name = f"named-{state['step']}-{options.side}-{sampler}-{options.drawings}-{view}.pt"
+        kept = options.trunk.with_name(name)
+        if not kept.exists():
+            read = read_all(model, store, train, nouns, options.side, drawings=options.drawings, view=view)
+            torch.save(vars(read), kept.with_suffix(".part"))
+            kept.with_suffix(".part").replace(kept)
+        views.append(NamedRegions(**torch.load(kept, weights_only=True, mmap=True)))
+    regions = NamedRegions.joined(views)
     print({"regions": len(regions.shares), "seconds": round(time.monotonic() - began)}, flush=True)
     loss = train_namer(model, regions, options.epochs, options.rate)
     figures = {
