@@ -12,6 +12,7 @@ from pathlib import Path
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from openferret.errors import InputError
+from openferret.serve.connection import CROWDED
 from openferret.serve.errors import ServeError
 
 OPEN_PATHS = frozenset({"/health/live", "/health/ready"})
@@ -37,7 +38,7 @@ def read_keys(file: Path) -> tuple[str, ...]:
 
 
 class Gate:
-    """Refuses requests without a key, and on an open server those that name another host.
+    """Refuses requests without a key, those of a connection too many, and on an open server those to another host.
 
     A page elsewhere could otherwise make a browser ask a server on this machine by giving it a name of its own.
 
@@ -53,11 +54,18 @@ class Gate:
         self._hosts = frozenset(hosts)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Lets a request through or raises ServeError: 401 without a key, 400 for another host."""
+        """Lets a request through or raises ServeError: 401 without a key, 400 for another host, 503 in a crowd."""
         if scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008})
             return
         if scope["type"] == "http" and scope["path"] not in OPEN_PATHS:
+            if scope.get("state", {}).get(CROWDED):
+                raise ServeError(
+                    503,
+                    "too_many_connections",
+                    "the server has all the connections that it can hold: come again in a second",
+                    {"Retry-After": "1", "Connection": "close"},
+                )
             headers = dict(scope["headers"])
             if self._digests:
                 self._check_key(headers.get(b"authorization", b""))

@@ -8,10 +8,11 @@ from types import FrameType
 import uvicorn
 
 from openferret.serve.app import ServerSettings, create_app
-from openferret.serve.connection import PatientProtocol
+from openferret.serve.connection import PatientProtocol, room_for_connections
 from openferret.serve.jobs import Backend
 
 _MOST_CONNECTIONS = 1024
+_MOST_WAITING = 2048
 
 
 class _Server(uvicorn.Server):
@@ -36,6 +37,7 @@ def run_server(engine: Backend, settings: ServerSettings, host: str, port: int, 
         drain_seconds: for what has begun.
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    room = room_for_connections(_MOST_CONNECTIONS, _MOST_WAITING)
     config = uvicorn.Config(
         create_app(engine, settings),
         host=host,
@@ -44,7 +46,8 @@ def run_server(engine: Backend, settings: ServerSettings, host: str, port: int, 
         log_config=None,
         server_header=False,
         timeout_graceful_shutdown=drain_seconds,
-        limit_concurrency=_MOST_CONNECTIONS,
+        limit_concurrency=room.connections,
+        backlog=room.waiting,
         http=PatientProtocol,
         ws="none",
         lifespan="on",
