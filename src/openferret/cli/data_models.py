@@ -312,6 +312,7 @@ def _assistant(servers: Servers, spending: Spendings, ledger: Ledger, seed: int,
     from openferret.data.assisted.dialogues import Assistant
     from openferret.data.assisted.prompts import load_prompts
     from openferret.data.files.kept import Kept
+    from openferret.eval.transport import key_from
 
     if servers.refiner_model is None and (servers.refiner_url or spending.refiner_price):
         raise InputError("a refiner needs --refiner-model")
@@ -325,7 +326,7 @@ def _assistant(servers: Servers, spending: Spendings, ledger: Ledger, seed: int,
             writer.server,
             url=servers.refiner_url or servers.url,
             model=servers.refiner_model,
-            key=_key(servers.refiner_key_env) or shared,
+            key=key_from(servers.refiner_key_env) or shared,
         )
         price = spending.refiner_price
         prices = writer.prices if price is None else _prices(price, "--refiner-price")
@@ -336,10 +337,10 @@ def _assistant(servers: Servers, spending: Spendings, ledger: Ledger, seed: int,
 def _caller(server: Server, spending: Spending, ledger: Ledger, cache: Kept | None) -> Caller:
     from openferret.data.endpoints.calling import Caller
     from openferret.data.endpoints.spending import Pace
-    from openferret.eval.transport import ChatServer
+    from openferret.eval.transport import ChatServer, key_from
 
     finite_number(server.timeout, "--timeout")
-    asked = ChatServer(server.url, server.model, _key(server.key_env), server.timeout)
+    asked = ChatServer(server.url, server.model, key_from(server.key_env), server.timeout)
     prices = _prices(spending.price, "--price")
     return Caller(asked, ledger, prices, Pace(spending.per_minute), cache)
 
@@ -352,15 +353,6 @@ def _prices(text: str, option: str) -> Prices:
     except ValueError:
         raise InputError(f"{option} must be two numbers, as 0.5,1.5, not {text!r}") from None
     return Prices(prompt, completion)
-
-
-def _key(variable: str | None) -> str | None:
-    if variable is None:
-        return None
-    key = os.environ.get(variable)
-    if not key:
-        raise InputError(f"the environment has no variable {variable!r} to take the key from")
-    return key
 
 
 def _detector(finding: Finding) -> Detector:

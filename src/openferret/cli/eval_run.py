@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -109,9 +108,9 @@ def _judge(given: Mapping[str, Any], folder: Path) -> Any:
     if given["judge_url"] is None or given["judge_model"] is None:
         raise InputError("a judge needs both --judge-url and --judge-model")
     from openferret.eval.judge import Judge
-    from openferret.eval.transport import ChatServer
+    from openferret.eval.transport import ChatServer, key_from
 
-    server = ChatServer(given["judge_url"], given["judge_model"], _key(given["judge_key_env"]))
+    server = ChatServer(given["judge_url"], given["judge_model"], key_from(given["judge_key_env"]))
     return Judge(server, given["judge_cache"] or folder / "judge.jsonl")
 
 
@@ -126,21 +125,12 @@ def _loader(candidate: Candidate) -> Callable[[], Model]:
             candidate.model, candidate.device, candidate.model_seed, candidate.engine
         )
     from openferret.eval.endpoint import EndpointModel
-    from openferret.eval.transport import ChatServer
+    from openferret.eval.transport import ChatServer, key_from
 
     if candidate.dialect not in DIALECTS:
         raise InputError(f"--dialect must be one of {', '.join(DIALECTS)}, not {candidate.dialect!r}")
-    server = ChatServer(candidate.endpoint, candidate.model, _key(candidate.endpoint_key_env))
+    server = ChatServer(candidate.endpoint, candidate.model, key_from(candidate.endpoint_key_env))
     return lambda: EndpointModel(server, candidate.dialect)
-
-
-def _key(variable: str | None) -> str | None:
-    if variable is None:
-        return None
-    key = os.environ.get(variable)
-    if not key:
-        raise InputError(f"the environment has no variable {variable!r} to take the key from")
-    return key
 
 
 def _report_missing(missing: Sequence[str], allowed: bool) -> None:

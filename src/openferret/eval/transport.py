@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 import urllib.error
 import urllib.request
@@ -97,6 +98,20 @@ class ChatServer:
             return parse_json(content.decode("utf-8"), "the reply")
         except (InputError, UnicodeDecodeError) as error:
             raise _failure(str(error), may_pass=True) from None
+
+
+def key_from(variable: str | None) -> str | None:
+    """The key that an environment variable holds; None if none is named.
+
+    Raises:
+        InputError: there is no such variable, or it is empty.
+    """
+    if variable is None:
+        return None
+    key = os.environ.get(variable)
+    if not key:
+        raise InputError(f"the environment has no variable {variable!r} to take the key from")
+    return key
 
 
 def _failure(reason: str, may_pass: bool) -> TransportError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import tarfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,8 +10,7 @@ from openferret.data.building.candidates import picture_files
 from openferret.data.building.engine import Result
 from openferret.data.building.joining import Chunk, Order
 from openferret.data.files.atomic import read_mark, whole_file, write_json
-from openferret.data.storage.pictures import PictureFolder
-from openferret.errors import InputError
+from openferret.data.storage.pictures import PictureFolder, add_picture
 
 PICTURES = 2_000  # in a tar
 
@@ -49,13 +47,7 @@ def pack_pictures(names: Sequence[str], folders: Mapping[str, Path], target: Pat
     with whole_file(target) as partial, tarfile.open(partial, "w:", format=tarfile.USTAR_FORMAT) as tar:
         for name in names:
             source, _, file = name.partition("/")
-            content = PictureFolder(folders[source]).read(file)
-            member = tarfile.TarInfo(name)  # owner, rights and time are the same for all
-            member.size = len(content)
-            try:
-                tar.addfile(member, io.BytesIO(content))
-            except ValueError as error:
-                raise InputError(f"the picture {name} cannot be put in a tar file: {error}") from None
+            add_picture(tar, name, PictureFolder(folders[source]).read(file))
     result = {"file": target.name, "pictures": len(names)}
     write_json(mark, result)
     return result

@@ -121,19 +121,24 @@ def write_shards(
             partial = stack.enter_context(whole_file(path))
             shard = stack.enter_context(tarfile.open(partial, "w", format=tarfile.USTAR_FORMAT))
             while name is not None and shard.offset < shard_bytes:
-                _add(shard, name, pictures.read(name))
+                add_picture(shard, name, pictures.read(name))
                 name = next(coming, None)
         shards.append(path)
     return shards
 
 
-def _add(shard: tarfile.TarFile, name: str, content: bytes) -> None:
+def add_picture(shard: tarfile.TarFile, name: str, content: bytes) -> None:
+    """Puts a picture at the end of a tar: the same picture is the same bytes.
+
+    Raises:
+        InputError: its name cannot be one of the tar's.
+    """
     member = tarfile.TarInfo(name)  # owner, rights and time are the same for all
     member.size = len(content)
     try:
         shard.addfile(member, io.BytesIO(content))
     except ValueError as error:
-        raise InputError(f"the picture {shorten(name)} cannot be put in a shard: {error}") from None
+        raise InputError(f"the picture {shorten(name)} cannot be put in a tar file: {error}") from None
 
 
 def _headers(shard: Path) -> Iterator[tuple[str, int, int]]:
