@@ -26,6 +26,7 @@
 enum { BLOCK = 16, GROUP = 32, GROUP_BYTES = BLOCK * GROUP, TILE = 6, LARGEST = 127 * 128 };
 
 typedef float vec __attribute__((vector_size(64), aligned(4), may_alias));
+typedef int8_t bytes16 __attribute__((vector_size(16), aligned(1), may_alias));
 typedef int32_t ivec __attribute__((vector_size(64), aligned(4), may_alias));
 
 typedef struct Matrix {
@@ -86,25 +87,49 @@ static inline void rms_norm(const float *x, const float *weight, int width, floa
     for (int i = 0; i < width; i += 16) *(vec *)(out + i) = *(const vec *)(x + i) * scale * *(const vec *)(weight + i);
 }
 
+static inline float largest(vec v) {
+#if HAS_VNNI
+    return _mm512_reduce_max_ps((__m512)v);
+#else
+    float most = v[0];
+    for (int i = 1; i < 16; i++) most = v[i] > most ? v[i] : most;
+    return most;
+#endif
+}
+
+static inline int32_t whole_total(ivec v) {
+#if HAS_VNNI
+    return _mm512_reduce_add_epi32((__m512i)v);
+#else
+    int32_t sum = 0;
+    for (int i = 0; i < 16; i++) sum += v[i];
+    return sum;
+#endif
+}
+
 static inline void quantise_group(const float *x, const Quantised *into, int token, int group) {
     int groups = into->inputs / GROUP;
-    int8_t *high = into->high + (size_t)token * into->inputs + group * GROUP;
-    int8_t *low = into->low + (size_t)token * into->inputs + group * GROUP;
-    float most = 0;
-    for (int i = 0; i < GROUP; i++) most = fmaxf(most, fabsf(x[i]));
+    size_t place = (size_t)token * groups + group;
+    int8_t *high = into->high + place * GROUP, *low = into->low + place * GROUP;
+    const vec halves[2] = {*(const vec *)x, *(const vec *)(x + BLOCK)};
+    const ivec sign = (ivec)splat(-0.0f);
+    vec first = (vec)((ivec)halves[0] & ~sign), second = (vec)((ivec)halves[1] & ~sign);
+    float most = largest(choose(first > second, first, second));
     float inverse = most > 0 ? LARGEST / most : 0;
-    int32_t sum = 0;
-    for (int i = 0; i < GROUP; i++) {
-        float scaled = x[i] * inverse;
-        int32_t rounded = (int32_t)(scaled + (scaled < 0 ? -0.5f : 0.5f));
-        int32_t upper = (rounded + 64) >> 7;
-        high[i] = (int8_t)upper;
-        low[i] = (int8_t)(rounded - upper * 128);
-        sum += rounded;
+    ivec sums = {0};
+    for (int half = 0; half < 2; half++) {
+        vec scaled = halves[half] * inverse;
+        /* Half of one is added with the number's own sign; the conversion cuts off. */
+        ivec rounded = __builtin_convertvector(scaled + (vec)(((ivec)scaled & sign) | (ivec)splat(0.5f)), ivec);
+        ivec upper = (rounded + 64) >> 7;
+        *(bytes16 *)(high + half * BLOCK) = __builtin_convertvector(upper, bytes16);
+        *(bytes16 *)(low + half * BLOCK) = __builtin_convertvector(rounded - upper * 128, bytes16);
+        sums += rounded;
     }
-    into->scales[(size_t)token * groups + group] = most / LARGEST;
-    into->totals[(size_t)token * groups + group] = sum * (most / LARGEST);
-    into->corrections[(size_t)token * groups + group] = -128 * sum;
+    int32_t sum = whole_total(sums);
+    into->scales[place] = most / LARGEST;
+    into->totals[place] = sum * (most / LARGEST);
+    into->corrections[place] = -128 * sum;
 }
 
 static inline void quantise(const float *x, const Quantised *into, int token) {
