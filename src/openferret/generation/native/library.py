@@ -8,7 +8,7 @@ from functools import cache
 from openferret.compiling import NoLibraryError as NoLibraryError  # for whoever opens the library
 from openferret.compiling import compiled
 
-SOURCES = ("llama.c", "crew.h", "kernels.h")
+SOURCES = ("llama.c", "attention.h", "crew.h", "kernels.h")
 
 
 class Matrix(ctypes.Structure):
@@ -52,7 +52,7 @@ class Model(ctypes.Structure):
 
 
 class Cache(ctypes.Structure):
-    """As in llama.c."""
+    """As in attention.h."""
 
     _fields_ = (
         ("keys", ctypes.c_void_p),
@@ -63,7 +63,7 @@ class Cache(ctypes.Structure):
 
 
 class Row(ctypes.Structure):
-    """As in llama.c."""
+    """As in attention.h."""
 
     _fields_ = (("prefix", Cache), ("own", Cache))
 

@@ -3,6 +3,7 @@
  * Every sequence ("row") reads a prefix that it shares with others and writes behind it into a cache of its own.
  * New tokens of all rows stand one after the other, without padding.
  */
+#include "attention.h"
 #include "crew.h"
 #include "kernels.h"
 
@@ -19,16 +20,6 @@ typedef struct {
     Matrix head;
     const Layer *layer;
 } Model;
-
-/* Keys [layers][key_heads][head_width][capacity] and values [layers][key_heads][capacity][head_width]. */
-typedef struct {
-    float *keys, *values;
-    int32_t capacity, length;
-} Cache;
-
-typedef struct {
-    Cache prefix, own;
-} Row;
 
 typedef struct {
     const Model *model;
@@ -137,52 +128,19 @@ static void place_tokens(void *context, int piece) {
     }
 }
 
-/* Scores of one query against `count` keys; room for the next multiple of 16. */
-static void score(const float *query, int width, const float *keys, int capacity, int count, float factor, float *out) {
-    for (int i = 0; i < count; i += 16) {
-        vec sum = {0};
-        for (int d = 0; d < width; d++) sum += query[d] * *(const vec *)(keys + (size_t)d * capacity + i);
-        *(vec *)(out + i) = sum * factor;
-    }
-}
-
 static void attend(void *context, int piece) {
-    Step *s = context;
+    const Step *s = context;
     const Model *m = s->model;
     int width = m->head_width, shared = m->heads / m->key_heads, t = piece / m->key_heads, head = piece % m->key_heads;
     const Row *row = &s->rows[s->row[t]];
-    int before = row->prefix.length, behind = s->place[t] + 1;
-    int behind_start = (before + 15) / 16 * 16, room = behind_start + (behind + 15) / 16 * 16;
-    size_t part = (size_t)s->layer * m->key_heads + head;
-    const float *prefix_keys = row->prefix.keys + part * width * row->prefix.capacity;
-    const float *prefix_values = row->prefix.values + part * width * row->prefix.capacity;
-    const float *own_keys = row->own.keys + part * width * row->own.capacity;
-    const float *own_values = row->own.values + part * width * row->own.capacity;
-    float factor = 1.0f / sqrtf((float)width), weights[room];
-    for (int of = 0; of < shared; of++) {
-        int query_head = head * shared + of;
-        const float *query = s->projected + (size_t)t * (m->heads + 2 * m->key_heads) * width + query_head * width;
-        score(query, width, prefix_keys, row->prefix.capacity, before, factor, weights);
-        score(query, width, own_keys, row->own.capacity, behind, factor, weights + behind_start);
-        for (int i = before; i < behind_start; i++) weights[i] = -INFINITY;
-        for (int i = behind_start + behind; i < room; i++) weights[i] = -INFINITY;
-        float most = -INFINITY;
-        for (int i = 0; i < room; i++) most = weights[i] > most ? weights[i] : most;
-        vec sum = {0};
-        for (int i = 0; i < room; i += 16) {
-            vec e = exponential(*(vec *)(weights + i) - most);
-            *(vec *)(weights + i) = e;
-            sum += e;
-        }
-        float *out = s->mixed + (size_t)t * m->hidden + query_head * width, inverse = 1.0f / total(sum);
-        for (int d = 0; d < width; d += 16) {
-            vec mixed = {0};
-            for (int i = 0; i < before; i++) mixed += weights[i] * *(const vec *)(prefix_values + (size_t)i * width + d);
-            for (int i = 0; i < behind; i++)
-                mixed += weights[behind_start + i] * *(const vec *)(own_values + (size_t)i * width + d);
-            *(vec *)(out + d) = mixed * inverse;
-        }
-    }
+    size_t key_head = (size_t)s->layer * m->key_heads + head;
+    const float *queries = s->projected + (size_t)t * (m->heads + 2 * m->key_heads) * width;
+    float *out = s->mixed + (size_t)t * m->hidden;
+    int first = head * shared, end = first + shared, behind = s->place[t] + 1;
+    for (; first + HEADS_AT_ONCE <= end; first += HEADS_AT_ONCE)
+        attend_heads(row, key_head, behind, queries + first * width, HEADS_AT_ONCE, width, out + first * width);
+    for (; first < end; first++)
+        attend_heads(row, key_head, behind, queries + first * width, 1, width, out + first * width);
 }
 
 static void attend_token(void *context, int piece) {
