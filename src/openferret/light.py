@@ -30,6 +30,7 @@ from openferret.generation.native.library import NoLibraryError, library
 from openferret.generation.native.packing import (
     VERSION,
     PackedWeights,
+    gathered,
     packed_arrays,
     read_packed,
     shape_of,
@@ -230,7 +231,7 @@ def _prepared(folder: Path) -> tuple[PlainConfig, PackedWeights]:
             _remove_older(weights_file, values_file)
         except OSError:
             pass  # no place to keep them: they are made again the next time
-    return PlainConfig.of(values), weights
+    return PlainConfig.of(values), gathered(weights)
 
 
 def _kept(folder: Path) -> tuple[Path, Path]:

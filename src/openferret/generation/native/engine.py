@@ -36,7 +36,7 @@ class NativeEngine:
     """Runs packed weights on this machine's processor.
 
     Args:
-        weights: of the language model; kept as they are, also mapped.
+        weights: of the language model; kept as they are.
         threads: that share the work; None for as many as PyTorch takes.
 
     Raises:
