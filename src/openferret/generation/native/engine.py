@@ -51,7 +51,7 @@ class NativeEngine:
         self._weights = weights  # keeps the memory that the structures point into,
         self._kept: list[Matrix] = []  # and these too
         self._layers = (Layer * self.shape.layers)(*map(self._layer, range(self.shape.layers)))
-        self._model = self._described()
+        self._model = ctypes.pointer(self._described())
         self._crew = ctypes.c_void_p(self._library.openferret_gather(threads or torch.get_num_threads()))
         self._lock = threading.Lock()  # a crew does one job at a time
 
@@ -82,15 +82,13 @@ class NativeEngine:
         values = np.zeros((shape.layers, shape.key_heads, capacity, shape.head_width), np.float32)
         return NativeCache(keys, values)
 
-    def step(
-        self, rows: ctypes.Array[Row], embeddings: Array, places: Sequence[Array], chosen: Array
-    ) -> Array:
+    def step(self, rows: ctypes.Array[Row], embeddings: Tensor, places: Array, chosen: Array) -> Tensor:
         """One step for tokens of all rows; see `openferret_step` in llama.c.
 
         Args:
             rows: of the library.
-            embeddings: float32 [n, H].
-            places: int32 [n] each: row, place in the row's own cache, position.
+            embeddings: float32 [n, H], contiguous.
+            places: int32 [3, n], contiguous: row, place in the row's own cache, position.
             chosen: int32 [m], the tokens whose logits are wanted.
 
         Returns:
@@ -99,12 +97,14 @@ class NativeEngine:
         Raises:
             MemoryError: there is not enough.
         """
-        logits = np.empty((len(chosen), self.shape.vocabulary), np.float32)
+        count = embeddings.shape[0]
+        logits = torch.empty(len(chosen), self.shape.vocabulary)
+        place = places.ctypes.data
         with self._lock:
             failed = self._library.openferret_step(
-                *(self._crew, ctypes.byref(self._model), rows, len(embeddings), embeddings.ctypes.data),
-                *(one.ctypes.data for one in places),
-                *(len(chosen), chosen.ctypes.data, logits.ctypes.data),
+                *(self._crew, self._model, rows, count, embeddings.data_ptr()),
+                *(place, place + 4 * count, place + 8 * count),
+                *(len(chosen), chosen.ctypes.data, logits.data_ptr()),
             )
         if failed:
             raise MemoryError("not enough memory for a step of the language model")
@@ -164,42 +164,53 @@ class NativeRows:
         self.engine = engine
         self.prefix = prefix
         self.caches = [engine.new_cache(0) for _ in range(rows)]
+        self._described: ctypes.Array[Row] | None = None  # the caches, for the library
 
     def append(self, embeddings: Sequence[Tensor]) -> Tensor:
         """Adds tokens, float [n, H] for each row, n >= 1; returns the logits after each row's last, [rows, V]."""
-        return torch.from_numpy(self.run(embeddings))
+        return self.run(embeddings)
 
     def keep(self, rows: Sequence[int]) -> None:
         """Drops all other rows."""
         self.caches = [self.caches[row] for row in rows]
+        self._described = None
 
-    def run(self, embeddings: Sequence[Tensor], logits: bool = True) -> Array:
-        """As `append`, in NumPy, and without logits where none are wanted."""
-        counts = [len(one) for one in embeddings]
-        self._make_room(counts)
-        prefix = self.prefix.described()
-        rows = (Row * len(counts))(*(Row(prefix, cache.described()) for cache in self.caches))
-        row = np.repeat(np.arange(len(counts), dtype=np.int32), counts)
-        held = [cache.length for cache in self.caches]
-        steps = zip(held, counts, strict=True)
-        place = np.concatenate([np.arange(start, start + more, dtype=np.int32) for start, more in steps])
-        position = place + np.int32(self.prefix.length)
-        last = (np.cumsum(counts) - 1).astype(np.int32)
-        chosen = last if logits else last[:0]
-        vectors = np.ascontiguousarray(torch.cat(list(embeddings)).detach().float().numpy())
-        result = self.engine.step(rows, vectors, (row, place, position), chosen)
-        for cache, more in zip(self.caches, counts, strict=True):
-            cache.length += more
+    def run(self, embeddings: Sequence[Tensor], logits: bool = True) -> Tensor:
+        """As `append`, and without logits where none are wanted.
+
+        What Python does here is not in the processor's caches any more, for the weights have gone through them: it
+        took a tenth of a token's time. So it does little, and describes the caches only when they have changed.
+        """
+        row: list[int] = []
+        place: list[int] = []
+        last: list[int] = []
+        for index, (cache, one) in enumerate(zip(self.caches, embeddings, strict=True)):
+            held, more = cache.length, one.shape[0]
+            row += [index] * more
+            place += range(held, held + more)
+            last.append(len(row) - 1)
+            self._make_room(index, held + more)
+        if self._described is None:
+            prefix = self.prefix.described()
+            self._described = (Row * len(last))(*(Row(prefix, cache.described()) for cache in self.caches))
+        vectors = embeddings[0] if len(embeddings) == 1 else torch.cat(list(embeddings))
+        vectors = vectors.detach().to("cpu", torch.float32).contiguous()
+        before = self.prefix.length
+        places = np.array([row, place, [before + one for one in place]], np.int32)
+        chosen = np.array(last if logits else [], np.int32)
+        result = self.engine.step(self._described, vectors, places, chosen)
+        for cache, one in zip(self.caches, embeddings, strict=True):
+            cache.length += one.shape[0]
         return result
 
-    def _make_room(self, counts: Sequence[int]) -> None:
-        for index, (cache, more) in enumerate(zip(self.caches, counts, strict=True)):
-            needed = cache.length + more
-            capacity = cache.values.shape[2]
-            if needed <= capacity:
-                continue
-            grown = self.engine.new_cache(-(-max(needed + _ROOM, 2 * capacity) // BLOCK) * BLOCK)
-            grown.keys[..., :capacity] = cache.keys
-            grown.values[:, :, :capacity] = cache.values
-            grown.length = cache.length
-            self.caches[index] = grown
+    def _make_room(self, index: int, needed: int) -> None:
+        cache = self.caches[index]
+        capacity = cache.values.shape[2]
+        if needed <= capacity:
+            return
+        grown = self.engine.new_cache(-(-max(needed + _ROOM, 2 * capacity) // BLOCK) * BLOCK)
+        grown.keys[..., :capacity] = cache.keys
+        grown.values[:, :, :capacity] = cache.values
+        grown.length = cache.length
+        self.caches[index] = grown
+        self._described = None
