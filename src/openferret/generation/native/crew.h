@@ -2,7 +2,8 @@
  *
  * Every member has a part of the pieces, which follow each other: so it reads one stretch of memory from end to end, and
  * what the processor fetches ahead is what it needs. Whoever is through with its own takes what is left of others', so a
- * thread that the system has stopped holds up nothing but the piece in its hands; the caller alone can finish a job. (That also makes it safe after a fork, which leaves the caller alone.)
+ * thread that the system has stopped holds up nothing but the piece in its hands; the caller alone can finish a job.
+ * (That also makes it safe after a fork, which leaves the caller alone.)
  * Within a step of the model the helpers watch for the next job without sleeping; between steps they sleep.
  */
 #ifndef OPENFERRET_CREW_H

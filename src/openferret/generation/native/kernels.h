@@ -38,14 +38,22 @@ typedef struct Matrix {
     int32_t inputs, blocks, bits, rank;
 } Matrix;
 
-/* Tokens' activations, quantised: bytes [n][inputs]; scales, totals and corrections [n][inputs / GROUP]. */
+/* A token's activations in one group, quantised. */
 typedef struct {
-    int8_t *high, *low; /* -127..127 and -64..63 */
-    float *scales;
-    float *totals;        /* a group's sum */
-    int32_t *corrections; /* -128 times it, in units of the scale: takes the weights' + 128 out again */
-    int32_t inputs;
+    int8_t high[GROUP], low[GROUP]; /* -127..127 and -64..63 */
+    float scale, total;
+    int32_t correction; /* -128 times the sum, in units of the scale: takes the weights' + 128 out again */
+} Activations;
+
+/* Those of many tokens: [tokens / tile][inputs / GROUP][tile]. Tokens that are multiplied together lie together. */
+typedef struct {
+    Activations *groups;
+    int32_t inputs, tile;
 } Quantised;
+
+static inline Activations *activations_of(const Quantised *q, int token, int group) {
+    return q->groups + ((size_t)(token / q->tile) * (q->inputs / GROUP) + group) * q->tile + token % q->tile;
+}
 
 static inline vec splat(float value) { return value - (vec){0}; }
 
@@ -108,9 +116,7 @@ static inline int32_t whole_total(ivec v) {
 }
 
 static inline void quantise_group(const float *x, const Quantised *into, int token, int group) {
-    int groups = into->inputs / GROUP;
-    size_t place = (size_t)token * groups + group;
-    int8_t *high = into->high + place * GROUP, *low = into->low + place * GROUP;
+    Activations *made = activations_of(into, token, group);
     const vec halves[2] = {*(const vec *)x, *(const vec *)(x + BLOCK)};
     const ivec sign = (ivec)splat(-0.0f);
     vec first = (vec)((ivec)halves[0] & ~sign), second = (vec)((ivec)halves[1] & ~sign);
@@ -122,14 +128,14 @@ static inline void quantise_group(const float *x, const Quantised *into, int tok
         /* Half of one is added with the number's own sign; the conversion cuts off. */
         ivec rounded = __builtin_convertvector(scaled + (vec)(((ivec)scaled & sign) | (ivec)splat(0.5f)), ivec);
         ivec upper = (rounded + 64) >> 7;
-        *(bytes16 *)(high + half * BLOCK) = __builtin_convertvector(upper, bytes16);
-        *(bytes16 *)(low + half * BLOCK) = __builtin_convertvector(rounded - upper * 128, bytes16);
+        *(bytes16 *)(made->high + half * BLOCK) = __builtin_convertvector(upper, bytes16);
+        *(bytes16 *)(made->low + half * BLOCK) = __builtin_convertvector(rounded - upper * 128, bytes16);
         sums += rounded;
     }
     int32_t sum = whole_total(sums);
-    into->scales[place] = most / LARGEST;
-    into->totals[place] = sum * (most / LARGEST);
-    into->corrections[place] = -128 * sum;
+    made->scale = most / LARGEST;
+    made->total = sum * (most / LARGEST);
+    made->correction = -128 * sum;
 }
 
 static inline void quantise(const float *x, const Quantised *into, int token) {
@@ -148,6 +154,60 @@ static inline __m512i four_bytes(const int8_t *bytes) {
     return _mm512_set1_epi32(four);
 }
 
+static inline __attribute__((always_inline)) void load_weights(
+    const uint8_t *data, const int bits, int quad, __m512i *even, __m512i *odd
+) {
+    if (bits == 4) {
+        const __m512i nibble = _mm512_set1_epi8(15), both = _mm512_loadu_si512(data + quad * 32);
+        *even = _mm512_and_si512(both, nibble);
+        *odd = _mm512_and_si512(_mm512_srli_epi16(both, 4), nibble);
+    } else {
+        *even = _mm512_loadu_si512(data + quad * 64);
+        *odd = _mm512_loadu_si512(data + quad * 64 + 64);
+    }
+}
+
+/* A group's products with `count` tokens, in whole numbers: the high bytes', times 128, and then the low bytes' on top. */
+static inline __attribute__((always_inline)) void group_products(
+    const uint8_t *data, const int bits, const Activations *x, const int count, __m512i *products
+) {
+    __m512i weights[GROUP / 4];
+    for (int quad = 0; quad < GROUP / 4; quad += 2) load_weights(data, bits, quad, &weights[quad], &weights[quad + 1]);
+    for (int t = 0; t < count; t++) products[t] = _mm512_setzero_si512();
+    for (int quad = 0; quad < GROUP / 4; quad++)
+        for (int t = 0; t < count; t++)
+            products[t] = _mm512_dpbusd_epi32(products[t], weights[quad], four_bytes(x[t].high + quad * 4));
+    for (int t = 0; t < count; t++) {
+        products[t] = _mm512_slli_epi32(products[t], 7);
+        if (bits == 8) products[t] = _mm512_add_epi32(products[t], _mm512_set1_epi32(x[t].correction));
+    }
+    for (int quad = 0; quad < GROUP / 4; quad++)
+        for (int t = 0; t < count; t++)
+            products[t] = _mm512_dpbusd_epi32(products[t], weights[quad], four_bytes(x[t].low + quad * 4));
+}
+
+/* The same for so few tokens that one chain of additions would be waited for: both bytes have their own. */
+static inline __attribute__((always_inline)) void few_products(
+    const uint8_t *data, const int bits, const Activations *x, const int count, __m512i *products
+) {
+    __m512i highs[TILE];
+    for (int t = 0; t < count; t++) {
+        products[t] = bits == 4 ? _mm512_setzero_si512() : _mm512_set1_epi32(x[t].correction);
+        highs[t] = _mm512_setzero_si512();
+    }
+    for (int quad = 0; quad < GROUP / 4; quad += 2) {
+        __m512i even, odd;
+        load_weights(data, bits, quad, &even, &odd);
+        for (int t = 0; t < count; t++) {
+            highs[t] = _mm512_dpbusd_epi32(highs[t], even, four_bytes(x[t].high + quad * 4));
+            products[t] = _mm512_dpbusd_epi32(products[t], even, four_bytes(x[t].low + quad * 4));
+            highs[t] = _mm512_dpbusd_epi32(highs[t], odd, four_bytes(x[t].high + quad * 4 + 4));
+            products[t] = _mm512_dpbusd_epi32(products[t], odd, four_bytes(x[t].low + quad * 4 + 4));
+        }
+    }
+    for (int t = 0; t < count; t++) products[t] = _mm512_add_epi32(products[t], _mm512_slli_epi32(highs[t], 7));
+}
+
 /* `count` tokens times one block: 16 outputs each. Bits and count are constants, so that the sums are registers. */
 static inline __attribute__((always_inline)) void tile(
     const Matrix *m, const int bits, int block, const Quantised *a, int token, const int count, float out[][BLOCK]
@@ -155,59 +215,36 @@ static inline __attribute__((always_inline)) void tile(
     const int groups = m->inputs / GROUP, bytes = GROUP_BYTES * bits / 8, halves = bits == 4 ? 2 * BLOCK : BLOCK;
     const uint8_t *data = m->data + (size_t)block * groups * bytes;
     const uint16_t *scales = m->scales + (size_t)block * groups * halves;
-    const int8_t *high = a->high + (size_t)token * m->inputs, *low = a->low + (size_t)token * m->inputs;
-    const size_t start = (size_t)token * groups;
-    const __m512i nibble = _mm512_set1_epi8(15);
+    const Activations *x = activations_of(a, token, 0);
     vec sums[TILE];
     for (int t = 0; t < count; t++) sums[t] = (vec){0};
-    for (int group = 0; group < groups; group++, data += bytes, scales += halves) {
-        __m512i products[TILE], highs[TILE];
-        for (int t = 0; t < count; t++) {
-            products[t] = bits == 4 ? _mm512_setzero_si512() : _mm512_set1_epi32(a->corrections[start + t * groups + group]);
-            highs[t] = _mm512_setzero_si512();
-        }
-        for (int pair = 0; pair < GROUP / 8; pair++) {
-            __m512i even, odd;
-            if (bits == 4) {
-                __m512i both = _mm512_loadu_si512(data + pair * 64);
-                even = _mm512_and_si512(both, nibble);
-                odd = _mm512_and_si512(_mm512_srli_epi16(both, 4), nibble);
-            } else {
-                even = _mm512_loadu_si512(data + pair * 128);
-                odd = _mm512_loadu_si512(data + pair * 128 + 64);
-            }
-            for (int t = 0; t < count; t++) {
-                size_t place = (size_t)t * m->inputs + group * GROUP + pair * 8;
-                highs[t] = _mm512_dpbusd_epi32(highs[t], even, four_bytes(high + place));
-                products[t] = _mm512_dpbusd_epi32(products[t], even, four_bytes(low + place));
-                highs[t] = _mm512_dpbusd_epi32(highs[t], odd, four_bytes(high + place + 4));
-                products[t] = _mm512_dpbusd_epi32(products[t], odd, four_bytes(low + place + 4));
-            }
-        }
+    for (int group = 0; group < groups; group++, data += bytes, scales += halves, x += a->tile) {
+        __m512i products[TILE];
+        if (count < 4) few_products(data, bits, x, count, products);
+        else group_products(data, bits, x, count, products);
         vec scale = from_halves(scales);
         for (int t = 0; t < count; t++) {
-            products[t] = _mm512_add_epi32(products[t], _mm512_slli_epi32(highs[t], 7));
-            sums[t] += (vec)_mm512_cvtepi32_ps(products[t]) * (scale * a->scales[start + t * groups + group]);
-            if (bits == 4) sums[t] += from_halves(scales + BLOCK) * a->totals[start + t * groups + group];
+            sums[t] += (vec)_mm512_cvtepi32_ps(products[t]) * (scale * x[t].scale);
+            if (bits == 4) sums[t] += from_halves(scales + BLOCK) * x[t].total;
         }
     }
     for (int t = 0; t < count; t++) *(vec *)out[t] = sums[t];
 }
 
 static void multiply(const Matrix *m, int block, const Quantised *a, int token, int count, float out[][BLOCK]) {
-    switch (m->bits * 8 + count) {
-        case 65: tile(m, 8, block, a, token, 1, out); break;
-        case 66: tile(m, 8, block, a, token, 2, out); break;
-        case 67: tile(m, 8, block, a, token, 3, out); break;
-        case 68: tile(m, 8, block, a, token, 4, out); break;
-        case 69: tile(m, 8, block, a, token, 5, out); break;
-        case 70: tile(m, 8, block, a, token, 6, out); break;
-        case 33: tile(m, 4, block, a, token, 1, out); break;
-        case 34: tile(m, 4, block, a, token, 2, out); break;
-        case 35: tile(m, 4, block, a, token, 3, out); break;
-        case 36: tile(m, 4, block, a, token, 4, out); break;
-        case 37: tile(m, 4, block, a, token, 5, out); break;
-        default: tile(m, 4, block, a, token, TILE, out);
+    switch (m->bits * 16 + count) {
+        case 129: tile(m, 8, block, a, token, 1, out); break;
+        case 130: tile(m, 8, block, a, token, 2, out); break;
+        case 131: tile(m, 8, block, a, token, 3, out); break;
+        case 132: tile(m, 8, block, a, token, 4, out); break;
+        case 133: tile(m, 8, block, a, token, 5, out); break;
+        case 134: tile(m, 8, block, a, token, 6, out); break;
+        case 65: tile(m, 4, block, a, token, 1, out); break;
+        case 66: tile(m, 4, block, a, token, 2, out); break;
+        case 67: tile(m, 4, block, a, token, 3, out); break;
+        case 68: tile(m, 4, block, a, token, 4, out); break;
+        case 69: tile(m, 4, block, a, token, 5, out); break;
+        case 70: tile(m, 4, block, a, token, 6, out); break;
     }
 }
 
@@ -237,24 +274,23 @@ static inline vec from_halves(const uint16_t *halves) {
 static void multiply(const Matrix *m, int block, const Quantised *a, int token, int count, float out[][BLOCK]) {
     const int groups = m->inputs / GROUP, four = m->bits == 4;
     for (int t = 0; t < count; t++) {
-        size_t start = (size_t)(token + t) * m->inputs;
         vec sums = {0};
         for (int group = 0; group < groups; group++) {
-            size_t place = (size_t)block * groups + group, of_token = (size_t)(token + t) * groups + group;
+            const Activations *x = activations_of(a, token + t, group);
+            size_t place = (size_t)block * groups + group;
             const uint8_t *data = m->data + place * (four ? GROUP_BYTES / 2 : GROUP_BYTES);
             const uint16_t *scales = m->scales + place * (four ? 2 * BLOCK : BLOCK);
-            ivec products = (four ? 0 : a->corrections[of_token]) - (ivec){0};
+            ivec products = (four ? 0 : x->correction) - (ivec){0};
             for (int quad = 0; quad < GROUP / 4; quad++)
                 for (int j = 0; j < 4; j++) {
-                    size_t at = start + group * GROUP + quad * 4 + j;
-                    int32_t activation = a->high[at] * 128 + a->low[at];
+                    int32_t activation = x->high[quad * 4 + j] * 128 + x->low[quad * 4 + j];
                     for (int i = 0; i < BLOCK; i++) {
                         int byte = data[(four ? quad / 2 : quad) * 64 + i * 4 + j];
                         products[i] += activation * (four ? byte >> quad % 2 * 4 & 15 : byte);
                     }
                 }
-            sums += __builtin_convertvector(products, vec) * (from_halves(scales) * a->scales[of_token]);
-            if (four) sums += from_halves(scales + BLOCK) * a->totals[of_token];
+            sums += __builtin_convertvector(products, vec) * (from_halves(scales) * x->scale);
+            if (four) sums += from_halves(scales + BLOCK) * x->total;
         }
         *(vec *)out[t] = sums;
     }

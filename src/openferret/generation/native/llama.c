@@ -201,20 +201,9 @@ static int widest_reduced(const Model *model) {
 
 static int make_quantised(Quantised *q, int n, int inputs) {
     q->inputs = inputs;
-    q->high = malloc((size_t)n * inputs);
-    q->low = malloc((size_t)n * inputs);
-    q->scales = malloc((size_t)n * (inputs / GROUP) * sizeof(float));
-    q->totals = malloc((size_t)n * (inputs / GROUP) * sizeof(float));
-    q->corrections = malloc((size_t)n * (inputs / GROUP) * sizeof(int32_t));
-    return q->high && q->low && q->scales && q->totals && q->corrections;
-}
-
-static void free_quantised(Quantised *q) {
-    free(q->high);
-    free(q->low);
-    free(q->scales);
-    free(q->totals);
-    free(q->corrections);
+    q->tile = least(TILE, n);
+    q->groups = malloc((size_t)(n + q->tile - 1) / q->tile * q->tile * (inputs / GROUP) * sizeof(Activations));
+    return q->groups != NULL;
 }
 
 Crew *openferret_gather(int threads) { return gather(threads); }
@@ -293,7 +282,7 @@ int openferret_step(
     free(s.reduced);
     free(s.cosines);
     free(s.sines);
-    free_quantised(&s.narrow);
-    free_quantised(&s.wide);
+    free(s.narrow.groups);
+    free(s.wide.groups);
     return !fits;
 }
