@@ -16,8 +16,9 @@ from openferret.coordinates import denormalize_box
 from openferret.errors import InputError
 from openferret.generation.decode import Decoding, Generated, decode, extend
 from openferret.generation.grounding import ground_phrases, is_cut
-from openferret.generation.locating import PRESENCE_THRESHOLD, rank_phrases
+from openferret.generation.locating import rank_phrases
 from openferret.generation.prefix import Continuation, PicturePrefix, context_length
+from openferret.generation.presence import PRESENCE_THRESHOLD
 from openferret.generation.questions import Question, write_question
 from openferret.loading import LoadedModel
 from openferret.phrases import with_determiner

@@ -205,10 +205,10 @@ class _Writer:
             named = rows.nouns([questions[row].regions[0] for row in naming])
             for row, nouns in zip(naming, named, strict=True):
                 answers[row].nouns = nouns
-        if self.nouns is not None and rows.prefix.encoded.objects is not None:
+        if self.nouns is not None and rows.prefix.encoded.nouns is not None:
             for answer, one in zip(answers, questions, strict=True):
                 if one.describing:
-                    answer.seen = rows.seen_nouns()
+                    answer.seen = rows.prefix.encoded.nouns[0]
 
     def write(self, answer: _Answer, logits: Tensor) -> None:
         """Chooses an answer's next token, and after `<box>` adds what the locator says."""

@@ -17,7 +17,8 @@ from torch import Tensor
 from openferret import prompts
 from openferret.generation.engines import AnyFerret
 from openferret.generation.intents import Sought
-from openferret.generation.locating import PRESENCE_THRESHOLD, find_phrases, phrase_ids, presence_logit
+from openferret.generation.locating import find_phrases, phrase_ids
+from openferret.generation.presence import PRESENCE_THRESHOLD, presence_logit, seen_on
 from openferret.model.pictures import EncodedPictures
 from openferret.phrases import takes_an
 from openferret.processing.preparing import Preparing
@@ -52,7 +53,7 @@ def lay_presence_over(
     sought: Sequence[Sought],
     logits: Tensor,
 ) -> None:
-    """Lets the locator have its say in the first word of answers about what is there and where, in place.
+    """Lets locator and namer have their say in the first word of answers about what is there and where, in place.
 
     Args:
         model: with a locator.
@@ -65,11 +66,9 @@ def lay_presence_over(
     found = find_phrases(model, encoded, [phrase_ids(processor, one.phrase) for one in sought])
     yes, no, absent = (processor.tokenize(text)[0] for text in (prompts.YES, prompts.NO, prompts.ABSENT))
     for row, thing, where in zip(logits, sought, found, strict=True):
-        if thing.kind == "exists":
-            pair, weights = (yes, no), config.exists_calibration
-        else:
-            pair, weights = (config.phrase_token_id, absent), config.presence_calibration
-        logit = presence_logit(float(row[pair[0]] - row[pair[1]]), where.presence, weights)
+        pair = (yes, no) if thing.kind == "exists" else (config.phrase_token_id, absent)
+        said, seen = float(row[pair[0]] - row[pair[1]]), seen_on(encoded, config.nouns, thing.phrase)
+        logit = presence_logit(config, thing.kind, said, where.presence, seen)
         if thing.kind == "where":
             logit -= math.log(PRESENCE_THRESHOLD / (1 - PRESENCE_THRESHOLD))
         tokens = torch.tensor(pair, device=logits.device)
@@ -107,18 +106,20 @@ class NounEvidence:
         redistribute(logits, tokens, (1 - self.weight) * own + self.weight * shares.clamp(min=1e-6).log())
 
     def lay_seen_over(self, logits: Tensor, seen: Tensor, beginning: bool) -> None:
-        """Moves the probability of nouns towards what is on the picture, in place, where a noun would come next.
+        """Lets what is on the picture decide which noun comes next, but never whether one does, in place.
 
-        Where the language model would write another word, such as "white", it is left alone.
+        The likeliest noun is as likely as the language model's likeliest was, so where that would write another word,
+        such as "white", it still does.
 
         Args:
             logits: float [V], of the next token.
             seen: float [N], how likely each noun is somewhere on the picture, 0..1.
             beginning: the next token begins the answer.
         """
-        if int(logits.argmax()) in self:
-            tokens, shares = self._shares(seen, beginning)
-            redistribute(logits, tokens, logits[tokens] + SEEN_WEIGHT * shares.logit(_NEVER_CERTAIN))
+        tokens, shares = self._shares(seen, beginning)
+        own = logits[tokens]
+        both = own + SEEN_WEIGHT * shares.logit(_NEVER_CERTAIN)
+        logits[tokens] = both - both.max() + own.max()
 
     def without(self, seen: Tensor, token: int) -> Tensor:
         """What is on the picture but for a noun that has been named, by its first token: float [N]."""

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 from openferret import prompts
 from openferret.generation.engines import AnyFerret
-from openferret.generation.locating import UnitBox, find_phrases, phrase_ids, presence_logit
+from openferret.generation.locating import UnitBox, find_phrases, phrase_ids
 from openferret.generation.prefix import Continuation, PicturePrefix
+from openferret.generation.presence import presence_logit, seen_on
 from openferret.generation.questions import Question
 from openferret.model.locator import PhraseEncoder
 from openferret.processing.preparing import Preparing
@@ -23,7 +24,7 @@ class Grounding:
         boxes: (x1, y1, x2, y2) in 0..1, best first; at least one.
         scores: probability of each that it is right (IoU >= 0.5).
         presence: probability that the phrase is in the picture, from what the language model's first word says
-            ("<phrase>" rather than "Not") and from what the locator says, calibrated.
+            ("<phrase>" rather than "Not"), the locator and the namer, calibrated.
     """
 
     boxes: tuple[UnitBox, ...]
@@ -54,9 +55,11 @@ def ground_phrases(
     there, absent = model.config.phrase_token_id, processor.tokenize(prompts.ABSENT)[0]
     said: list[float] = (logits[:, there] - logits[:, absent]).tolist()
     ids = [phrase_ids(processor, phrase) for phrase in phrases]
+    every = find_phrases(model, prefix.encoded, ids, merged=merged)
     groundings = []
-    for words, found in zip(said, find_phrases(model, prefix.encoded, ids, merged=merged), strict=True):
-        logit = presence_logit(words, found.presence, model.config.presence_calibration)
+    for phrase, words, found in zip(phrases, said, every, strict=True):
+        seen = seen_on(prefix.encoded, model.config.nouns, phrase)
+        logit = presence_logit(model.config, "where", words, found.presence, seen)
         groundings.append(Grounding(found.boxes, found.scores, 1 / (1 + math.exp(-logit))))
     return groundings
 

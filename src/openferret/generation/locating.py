@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -17,9 +16,6 @@ from openferret.processing.preparing import Preparing, escape_text
 UnitBox: TypeAlias = tuple[float, float, float, float]
 
 INSTANCE_THRESHOLD = 0.3
-PRESENCE_THRESHOLD = 0.25
-"""Whoever asks where a thing is mostly knows that it is there: on dev 97 % of the phrases that are there are found at
-0.25 and 91 % at 0.5, and 53 % and 70 % of those that are not are said to be absent."""
 _LONGEST_TOKEN = 64  # characters
 _NEVER_CERTAIN = 1e-4  # probabilities are kept so far from 0 and 1 before their logit is taken
 
@@ -103,23 +99,6 @@ def rank_phrases(
     order, distinct = keep_distinct(boxes, torch.cat([first, located.place], dim=1), most, iou)
     kept = [one[chosen[new]].tolist() for one, chosen, new in zip(boxes, order, distinct, strict=True)]
     return [tuple((x1, y1, x2, y2) for x1, y1, x2, y2 in one) for one in kept]
-
-
-def presence_logit(said: float, presence: float, weights: Sequence[float]) -> float:
-    """The logit that a phrase is in the picture, from what both say who know something of it.
-
-    Args:
-        said: the language model's logit, of the word for "there" against that for "not there".
-        presence: the locator's probability.
-        weights: of the two logits, and a constant; fitted on pictures kept back.
-
-    Example:
-        >>> presence_logit(2.0, 0.5, (0.5, 1.0, -1.0))
-        0.0
-    """
-    own, other, constant = weights
-    seen = min(max(presence, _NEVER_CERTAIN), 1 - _NEVER_CERTAIN)
-    return own * said + other * math.log(seen / (1 - seen)) + constant
 
 
 def phrase_ids(processor: Preparing, phrase: str) -> list[int]:

@@ -124,11 +124,6 @@ class Continuation:
         picture = torch.zeros(len(regions), dtype=torch.long, device=self.model.device)
         return self.model.model.name_regions(self.prefix.encoded, points, anchors, neighbors, picture)
 
-    @torch.no_grad()
-    def seen_nouns(self) -> Tensor:
-        """How likely each of the namer's nouns is somewhere on the picture: float [N], in 0..1."""
-        return self.model.model.seen_nouns(self.prefix.encoded)[0]
-
     def _vectors(self, regions: Sequence[Region]) -> Tensor | None:
         if not regions:
             return None

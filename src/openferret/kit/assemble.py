@@ -116,7 +116,8 @@ def assemble(base: Path, trunk: Path, adapter: Path, out_dir: Path) -> None:
         setattr(config, name, tuple(values) if isinstance(values, list) else values)
     config.vision_config.image_size = int(metadata.get("image_size", config.vision_config.image_size))
     tokenizer = add_tokens(AutoTokenizer.from_pretrained(base))
-    config.noun_token_ids = _first_tokens(tokenizer, metadata.get("nouns", "").split())
+    config.nouns = tuple(metadata.get("nouns", "").split())
+    config.noun_token_ids = _first_tokens(tokenizer, list(config.nouns))
     with torch.device("meta"):
         model = FerretForConditionalGeneration(config)
     updates = _updates(trained, float(metadata.get("lora_scale", "nan")))

@@ -105,10 +105,16 @@ class FerretBody(nn.Module):
         boxes = boxes.gather(1, chosen[..., None].expand(-1, -1, 4)).detach()
         points, anchors, neighbors = self.object_pattern(boxes.flatten(0, 1))
         picture = torch.arange(len(boxes), device=boxes.device).repeat_interleave(count)
-        vectors = self._read_regions(maps, points, anchors, neighbors, picture).view(len(boxes), count, -1)
+        vectors, named = self._read_regions(maps, points, anchors, neighbors, picture)
+        vectors = vectors.view(len(boxes), count, -1)
         place = fourier_features(boxes, BOX_FOURIER_WIDTH).to(vectors.dtype)
         objects = vectors + self.object_position(place)
-        return EncodedPictures(tokens, maps, objects, boxes, logits.gather(1, chosen).sigmoid(), distinct)
+        scores, nouns = logits.gather(1, chosen).sigmoid(), None
+        if named is not None:
+            # A noun is on a picture unless no proposal is one.
+            likely = (scores * distinct)[..., None] * named.float().view(len(boxes), count, -1)
+            nouns = 1 - (1 - likely).prod(1)
+        return EncodedPictures(tokens, maps, objects, boxes, scores, distinct, nouns)
 
     def encode_regions(
         self,
@@ -130,7 +136,7 @@ class FerretBody(nn.Module):
         Returns:
             float [R, H].
         """
-        return self._read_regions(encoded.maps, points, anchors, neighbors, picture)
+        return self._read_regions(encoded.maps, points, anchors, neighbors, picture)[0]
 
     def name_regions(
         self,
@@ -152,23 +158,6 @@ class FerretBody(nn.Module):
         probabilities: Tensor = self.namer(features).float().softmax(-1)
         return probabilities
 
-    def seen_nouns(self, encoded: EncodedPictures) -> Tensor:
-        """How likely each of the namer's nouns is somewhere on a picture: float [B, N], in 0..1.
-
-        Every proposal is named, and a noun is there unless no proposal is one.
-
-        Raises:
-            InputError: the model has no namer, or no object tokens.
-        """
-        if encoded.object_boxes is None or encoded.object_scores is None or encoded.object_distinct is None:
-            raise InputError("This model has no object tokens: it cannot say what it sees without a region.")
-        count, objects = encoded.object_scores.shape
-        points, anchors, neighbors = self.object_pattern(encoded.object_boxes.flatten(0, 1))
-        picture = torch.arange(count, device=points.device).repeat_interleave(objects)
-        named = self.name_regions(encoded, points, anchors, neighbors, picture).view(count, objects, -1)
-        likely = encoded.object_scores * encoded.object_distinct
-        return 1 - (1 - named * likely[..., None]).prod(1)
-
     def _read_regions(
         self,
         maps: Sequence[Tensor],
@@ -176,14 +165,16 @@ class FerretBody(nn.Module):
         anchors: Sequence[Tensor],
         neighbors: Sequence[Tensor],
         picture: Tensor,
-    ) -> Tensor:
+    ) -> tuple[Tensor, Tensor | None]:
+        """A token for each region, and its nouns' probabilities where there is a namer."""
         vectors: Tensor = self.sampler(maps, points, anchors, neighbors, picture)
         tokens = vectors
         if self.region_scale is not None:
             tokens = functional.normalize(vectors.float(), dim=-1).to(vectors.dtype) * self.region_scale
         if self.namer is None:
-            return tokens
-        return tokens + self.namer.hint(namer_features(maps, points, picture, vectors))
+            return tokens, None
+        named = self.namer(namer_features(maps, points, picture, vectors)).softmax(-1)
+        return tokens + self.namer.words(named), named
 
     def embed(
         self,

@@ -61,6 +61,11 @@ class FerretConfig(FerretSizes, PreTrainedConfig):
         presence_calibration: weights of the language model's "<phrase>" against "Not" after "Where is ...?" and of
             the locator's presence, both logits, and a constant: the logit that a phrase is in the picture.
         exists_calibration: the same with its "Yes" against "No" after "Is there ...?".
+        seen_presence_calibration: as presence_calibration for phrases whose noun the namer knows; between the locator's
+            weight and the constant stands that of the logit that the namer sees such a thing.
+        seen_exists_calibration: as exists_calibration, the same.
+        nouns: what the namer's outputs stand for, region_nouns of them ("" for one that the two above do not count
+            for), or none.
         noun_token_ids: first tokens of the namer's nouns after a space, then at a text's beginning: 2 region_nouns of
             them, or none if the namer is not to choose among nouns.
         noun_weight: of the namer's opinion among nouns, 0..1; the rest is the language model's.
@@ -111,6 +116,9 @@ class FerretConfig(FerretSizes, PreTrainedConfig):
     instance_calibration: tuple[float, ...] | list[float] = (1.0, 0.0)
     presence_calibration: tuple[float, ...] | list[float] = (0.5, 0.5, 0.0)
     exists_calibration: tuple[float, ...] | list[float] = (0.5, 0.5, 0.0)
+    seen_presence_calibration: tuple[float, ...] | list[float] = (0.5, 0.5, 0.0, 0.0)
+    seen_exists_calibration: tuple[float, ...] | list[float] = (0.5, 0.5, 0.0, 0.0)
+    nouns: tuple[str, ...] | list[str] = ()
     noun_token_ids: tuple[int, ...] | list[int] = ()
     noun_weight: float = 0.8
     locator_width: int = 128
@@ -126,6 +134,9 @@ class FerretConfig(FerretSizes, PreTrainedConfig):
         self.instance_calibration = tuple(self.instance_calibration)
         self.presence_calibration = tuple(self.presence_calibration)
         self.exists_calibration = tuple(self.exists_calibration)
+        self.seen_presence_calibration = tuple(self.seen_presence_calibration)
+        self.seen_exists_calibration = tuple(self.seen_exists_calibration)
+        self.nouns = tuple(self.nouns)
         self.noun_token_ids = tuple(self.noun_token_ids)
         self._check()
 
@@ -160,6 +171,10 @@ class FerretConfig(FerretSizes, PreTrainedConfig):
             "noun_token_ids must be two tokens for each of region_nouns, or none",
         )
         require(
+            len(self.nouns) in (0, self.region_nouns) and all(isinstance(one, str) for one in self.nouns),
+            "nouns must be a text for each of region_nouns, or none",
+        )
+        require(
             isinstance(self.noun_weight, int | float) and 0 <= self.noun_weight <= 1,
             "noun_weight must lie between 0 and 1",
         )
@@ -179,6 +194,8 @@ class FerretConfig(FerretSizes, PreTrainedConfig):
             ("instance_calibration", 2),
             ("presence_calibration", 3),
             ("exists_calibration", 3),
+            ("seen_presence_calibration", 4),
+            ("seen_exists_calibration", 4),
         ):
             values = getattr(self, name)
             finite = all(isinstance(one, int | float) and math.isfinite(one) for one in values)

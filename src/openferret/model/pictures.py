@@ -25,6 +25,8 @@ class EncodedPictures:
         object_boxes: float32 [B, K, 4], their boxes (x1, y1, x2, y2) in 0..1.
         object_scores: float32 [B, K], probability that each is an object.
         object_distinct: bool [B, K], False for a box that overlaps a better one and only fills a place.
+        nouns: float [B, N], how likely each of the namer's nouns is somewhere on the picture, 0..1; None for models
+            without a namer or object tokens.
     """
 
     tokens: Tensor
@@ -33,6 +35,7 @@ class EncodedPictures:
     object_boxes: Tensor | None = None
     object_scores: Tensor | None = None
     object_distinct: Tensor | None = None
+    nouns: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -48,7 +51,13 @@ class EncodedPictures:
             tuple(one.repeat_interleave(times, 0) for one in self.maps),
             *(
                 again(one)
-                for one in (self.objects, self.object_boxes, self.object_scores, self.object_distinct)
+                for one in (
+                    self.objects,
+                    self.object_boxes,
+                    self.object_scores,
+                    self.object_distinct,
+                    self.nouns,
+                )
             ),
         )
 

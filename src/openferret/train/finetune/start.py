@@ -106,6 +106,8 @@ def add_nouns(loaded: LoadedModel, nouns: Sequence[str]) -> FerretForConditional
         return model
     config = copy.deepcopy(loaded.model.config)
     config.region_nouns += len(nouns)
+    if config.nouns:  # nothing has been fitted yet of what it means that the namer sees one of these
+        config.nouns = (*config.nouns, *("" for _ in nouns))
     if known := list(config.noun_token_ids):  # first tokens after a space, then of a text
         half = len(known) // 2
         after, first = (

@@ -5,7 +5,7 @@
 On dev (300 train pictures that are never trained on), logistic fits of four events: the box round a phrase is
 right; an instance's box is right (IoU >= 0.5 with any box of the phrase); the phrase is in the picture at all, by what
 is said to "Where is ...?" and to "Is there ...?" (against as many phrases of other pictures; and, with the same weight,
-COCO's classes on train pictures).
+COCO's classes on train pictures), with what the namer sees and, for nouns that it does not know, without.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from openferret import Ferret, prompts
 from openferret.flickr30k import development_names, read_entities
 from openferret.generation.locating import find_phrases, phrase_ids
 from openferret.generation.prefix import Continuation
+from openferret.generation.presence import PRESENCE_THRESHOLD, log_odds, seen_on
 from openferret.generation.questions import write_question
 from openferret.kit.assemble import assemble
 from openferret.kit.conversion import language_model, vision_model
@@ -54,12 +55,7 @@ class Evidence:
 
 
 Found: TypeAlias = dict[str, Evidence]
-
-
-def logit(probability: float) -> float:
-    """Log odds, kept finite."""
-    kept = min(max(probability, 1e-4), 1 - 1e-4)
-    return float(np.log(kept / (1 - kept)))
+PRESENCE = ("presence", "exists", "seen_presence", "seen_exists")
 
 
 def fit_logistic(evidence: Evidence) -> tuple[float, ...]:
@@ -86,11 +82,25 @@ def fit_logistic(evidence: Evidence) -> tuple[float, ...]:
     return tuple(round(one, 4) for one in weights.tolist())
 
 
+def told_apart(evidence: Evidence, fitted: tuple[float, ...], threshold: float) -> tuple[float, float]:
+    """Share of the right cases that a fit gives at least `threshold`, and of the others that it gives less.
+
+    Example:
+        >>> told_apart(Evidence([[-2.0], [0.5], [2.0]], [0.0, 0.0, 1.0]), (1.0, 0.0), 0.5)
+        (1.0, 0.5)
+    """
+    *weights, constant = fitted
+    logits = np.array(evidence.features) @ np.array(weights) + constant
+    above, right = 1 / (1 + np.exp(-logits)) >= threshold, np.array(evidence.right) > 0.5
+    return float(above[right].mean()), float(1 - above[~right].mean())
+
+
 def add_presence(ferret: Ferret, scene: Scene, phrases: list[str], there: list[bool], found: Found) -> None:
-    """What is said of phrases to "Where is ...?" and to "Is there ...?", and whether they are there."""
+    """What is known of phrases after "Where is ...?" and "Is there ...?", and whether they are there."""
     model, processor, prefix = ferret.loaded.model, ferret.loaded.processor, scene.prefix
     yes, no, nowhere = (processor.tokenize(text)[0] for text in (prompts.YES, prompts.NO, prompts.ABSENT))
-    seen = find_phrases(model, prefix.encoded, [phrase_ids(processor, one) for one in phrases])
+    located = find_phrases(model, prefix.encoded, [phrase_ids(processor, one) for one in phrases])
+    seen = [seen_on(prefix.encoded, model.config.nouns, one) for one in phrases]
     for event, template, (first, second) in (
         ("presence", prompts.GROUND, (model.config.phrase_token_id, nowhere)),
         ("exists", prompts.EXISTS_IN_IMAGE, (yes, no)),
@@ -98,8 +108,11 @@ def add_presence(ferret: Ferret, scene: Scene, phrases: list[str], there: list[b
         size = (scene.width, scene.height)
         questions = [write_question(processor, template.format(phrase=one), [], size).ids for one in phrases]
         said = Continuation(model, processor, prefix, len(questions)).append(questions)
-        for row, one, true in zip(said, seen, there, strict=True):
-            found[event].add([float(row[first] - row[second]), logit(one.presence)], true)
+        for row, one, noun, true in zip(said, located, seen, there, strict=True):
+            features = [float(row[first] - row[second]), log_odds(one.presence)]
+            found[event].add(features, true)
+            if noun is not None:
+                found[f"seen_{event}"].add([*features, log_odds(noun)], true)
 
 
 def gather_classes(ferret: Ferret, data: Path, pictures: int = 60, most: int = 3) -> Found:
@@ -108,7 +121,7 @@ def gather_classes(ferret: Ferret, data: Path, pictures: int = 60, most: int = 3
     The locator has seen these pictures, so this side is too sure; without it, what is right for the phrases of
     captions says "no" to most class names.
     """
-    found: Found = {"presence": Evidence(), "exists": Evidence()}
+    found: Found = {name: Evidence() for name in PRESENCE}
     if not (data / "instances_train2017.json").is_file():
         return found
     records, files = coco_records(data / "instances_train2017.json", 0)
@@ -133,7 +146,7 @@ def gather(ferret: Ferret, data: Path, most: int = 6) -> Found:
     kept_back = sorted(development_names(names))
     records = [flickr_record(row, one) for row, one in enumerate(read_entities(data, kept_back))]
     model, processor = ferret.loaded.model, ferret.loaded.processor
-    found: Found = {name: Evidence() for name in ("hull", "instance", "presence", "exists")}
+    found: Found = {name: Evidence() for name in ("hull", "instance", *PRESENCE)}
     for number, (name, record) in enumerate(zip(kept_back, records, strict=True)):
         writer = Writer(record, WHOLE, records, KIT_SAMPLER.points, np.random.default_rng(number))
         shown = [writer.shown[k] for k in writer.generator.permutation(len(writer.shown))[:most]]
@@ -155,11 +168,11 @@ def gather(ferret: Ferret, data: Path, most: int = 6) -> Found:
             truth = torch.tensor(one.boxes)
             around = torch.cat([truth[:, :2].amin(0), truth[:, 2:].amax(0)])[None]
             overlap = float(pairwise_iou(torch.tensor(hull.boxes), around))
-            found["hull"].add([logit(hull.presence), logit(whole)], overlap >= 0.5)
+            found["hull"].add([log_odds(hull.presence), log_odds(whole)], overlap >= 0.5)
         for one, each in zip(shown, find_phrases(model, encoded, ids), strict=True):
             overlaps = pairwise_iou(torch.tensor(each.boxes), torch.tensor(one.boxes)).amax(-1)
             for score, overlap in zip(each.scores, overlaps.tolist(), strict=True):
-                found["instance"].add([logit(score)], overlap >= 0.5)
+                found["instance"].add([log_odds(score)], overlap >= 0.5)
     return found
 
 
@@ -190,6 +203,7 @@ def main() -> None:
         assemble(language_model(), vision_model(), plain, kit)
         ferret = Ferret.load(kit)
         evidence = gather(ferret, options.data)
+        captions = {name: Evidence([*one.features], [*one.right]) for name, one in evidence.items()}
         for name, classes in gather_classes(ferret, options.data).items():
             # Classes weigh as much as the phrases of captions, though there are fewer.
             for _ in range(len(evidence[name].right) // max(len(classes.right), 1)):
@@ -197,7 +211,12 @@ def main() -> None:
                 evidence[name].right.extend(classes.right)
     fitted = {f"{name}_calibration": fit_logistic(one) for name, one in evidence.items()}
     for name, one in evidence.items():
-        print(name, len(one.right), round(float(np.mean(one.right)), 3), fitted[f"{name}_calibration"])
+        fit = fitted[f"{name}_calibration"]
+        print(name, len(one.right), round(float(np.mean(one.right)), 3), fit)
+        if name in PRESENCE:
+            for threshold in (PRESENCE_THRESHOLD, 0.5):
+                there, absent = told_apart(captions[name], fit, threshold)
+                print(f"  at {threshold}: {there:.3f} of dev's are found, {absent:.3f} of the others are not")
     save_file(tensors, options.adapter, metadata=metadata | {"calibration": json.dumps(fitted)})
 
 
