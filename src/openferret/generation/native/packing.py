@@ -1,7 +1,7 @@
 """A language model's weights in four or eight bits, laid out as kernels.h reads them, in one file.
 
 The file begins with a line of JSON: where each array lies. It is read into one stretch of memory, on huge pages where
-the system has them. A token needs all of it, and takes a tenth longer from a mapped file, whose pages are small.
+the system has them. A token needs all of it, and takes 5 to 15 % longer from a mapped file, whose pages are small.
 """
 
 from __future__ import annotations
