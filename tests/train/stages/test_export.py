@@ -44,6 +44,13 @@ def test_the_adapter_and_the_base_weights_make_the_whole_model():
     linears = {name for name in tensors if name.startswith("lora.")}
     assert len(linears) == 2 * 2 * 7
     assert all(torch.allclose(state[n], t, atol=1e-3) for n, t in trunk_tensors(tensors).items())
+    moved = {name: tensor + 1 if "sampler" in name else tensor for name, tensor in state.items()}
+    kept = adapter_tensors(
+        moved, {n: t for n, t in language.state_dict().items() if n in learned}, own_sampler=True
+    )
+    sampled = [name for name in tensors if name.startswith("model.sampler.")]
+    assert sampled
+    assert all(torch.allclose(kept[name], tensors[name] + 1, atol=1e-2) for name in sampled)
     again = language_tensors(tensors)
     own = language.state_dict()
     assert set(again) == {name for name in learned if not name.startswith("trunk.")}

@@ -31,12 +31,15 @@ TRUNK_PARTS = {
 }
 
 
-def adapter_tensors(trunk: dict[str, Tensor], language: dict[str, Tensor]) -> dict[str, Tensor]:
+def adapter_tensors(
+    trunk: dict[str, Tensor], language: dict[str, Tensor], *, own_sampler: bool = False
+) -> dict[str, Tensor]:
     """Tensors of the adapter, named as in `FerretForConditionalGeneration`; LoRA and new rows apart.
 
     Args:
         trunk: the averaged state of stage T.
         language: the trained part of stage L's state; its sampler replaces the trunk's.
+        own_sampler: unless the trunk's is to stay, as that of an average which has moved since.
     """
     tensors = {}
     for name, tensor in trunk.items():
@@ -45,7 +48,8 @@ def adapter_tensors(trunk: dict[str, Tensor], language: dict[str, Tensor]) -> di
             tensors[f"model.{TRUNK_PARTS[part]}.{rest}"] = tensor
     for name, tensor in language.items():
         if name.startswith(("trunk.sampler.", "trunk.namer.")):
-            tensors["model." + name.removeprefix("trunk.")] = tensor
+            if not own_sampler:
+                tensors["model." + name.removeprefix("trunk.")] = tensor
         elif name.startswith(("projector.", "object_position.")) or name == "region_scale":
             tensors["model." + name] = tensor
         elif ".lora_" in name:
@@ -108,6 +112,7 @@ def main() -> None:
     parser.add_argument(
         "--side", type=int, default=320, help="of the pictures that it was trained on, in pixels"
     )
+    parser.add_argument("--own-sampler", action="store_true", help="the trunk's sampler, not stage L's")
     options = parser.parse_args()
     trunk = torch.load(options.trunk, weights_only=True)
     language = torch.load(options.language, weights_only=True)
@@ -118,7 +123,8 @@ def main() -> None:
         "nouns": " ".join(trunk["heads"]),
         "image_size": str(options.side),
     }
-    save_file(adapter_tensors(trunk["average"], language["model"]), options.out, metadata=metadata)
+    tensors = adapter_tensors(trunk["average"], language["model"], own_sampler=options.own_sampler)
+    save_file(tensors, options.out, metadata=metadata)
 
 
 if __name__ == "__main__":
