@@ -18,6 +18,7 @@ from openferret.generation.native import engine as native
 from openferret.generation.native import library as libraries
 from openferret.generation.native.matrices import LowRank
 from openferret.generation.native.packing import PackedWeights, packed_arrays, shape_of
+from openferret.model.modeling import FerretForConditionalGeneration
 
 
 def packed(model, updates=None):
@@ -120,6 +121,27 @@ def test_logits_are_those_of_transformers_with_the_same_rounded_weights(kind, re
         fast, reference = (one.append(step) for one in rows)
         assert fast.shape == reference.shape
         # Activations are rounded to 15 bits.
+        torch.testing.assert_close(fast, reference, rtol=1e-2, atol=2e-2 * float(reference.std()))
+
+
+@pytest.mark.parametrize(("heads", "shared"), [(3, 1), (6, 2), (3, 3)])
+def test_heads_that_share_keys_are_read_as_transformers_reads_them(tiny, unpacking, heads, shared):
+    config = tiny.kit()
+    text = config.text_config
+    text.hidden_size, text.head_dim = 64 * heads, 64  # Kit's width of a head
+    text.num_attention_heads, text.num_key_value_heads = heads, shared
+    torch.manual_seed(0)
+    model = FerretForConditionalGeneration(config).eval()
+    with torch.no_grad():
+        for module in model.modules():
+            if isinstance(module, torch.nn.Linear):
+                module.weight.mul_(3)
+    weights = packed(model)
+    engines = opened(weights), twin_of(model, weights, unpacking)
+    beginning, *steps = (torch.randn(count, 64 * heads) for count in (70, 1, 5, 1))
+    rows = [one.go_on(one.start(beginning), 2) for one in engines]
+    for step in steps:
+        fast, reference = (one.append([step, step.flip(-1)]) for one in rows)
         torch.testing.assert_close(fast, reference, rtol=1e-2, atol=2e-2 * float(reference.std()))
 
 
