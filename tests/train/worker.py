@@ -55,6 +55,10 @@ def main() -> None:
 
     loop.set_up = set_up
     loop.run_training(recipe, (watch,), resume=resume)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Now and then a thread of PyTorch's gloo aborts an interpreter that winds down, though all work is done.
+    os._exit(0)
 
 
 if __name__ == "__main__":
