@@ -11,6 +11,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import making
 from torch.distributed.tensor import DTensor
 
+from openferret.train.processes.launching import leave_job
 from openferret.train.running import loop
 from openferret.train.running.callbacks import Callback
 
@@ -55,10 +56,7 @@ def main() -> None:
 
     loop.set_up = set_up
     loop.run_training(recipe, (watch,), resume=resume)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    # Now and then a thread of PyTorch's gloo aborts an interpreter that winds down, though all work is done.
-    os._exit(0)
+    leave_job()
 
 
 if __name__ == "__main__":

@@ -70,11 +70,13 @@ def recipe(
         )
         return
     from openferret.train.monitoring.choosing import callbacks_for
+    from openferret.train.processes.launching import leave_job
     from openferret.train.running.loop import run_training
 
     result = run_training(loaded, callbacks_for(loaded), resume=resume)
     if result.main:
         typer.echo(result.folder)
+    leave_job()
 
 
 @app.command()
