@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openferret.model.locator import (
     Located,
+    agreed_box,
     boxes_from_distances,
     distinct_instances,
     keep_distinct,
@@ -51,7 +53,10 @@ def test_kept_boxes_do_not_overlap_and_no_cell_is_taken_twice(seed):
 def test_instances_below_the_threshold_are_dropped_but_never_all():
     found = located([2.0, 1.9, -1.0], [LEFT, NEAR_LEFT, RIGHT])
     boxes, scores = distinct_instances(found, 0, threshold=0.3)
-    assert boxes.tolist() == [torch.tensor(LEFT).tolist()]
+    # Both cells on the left mean one thing, whose box lies between theirs.
+    assert boxes.shape == (1, 4)
+    assert 0.4 < boxes[0, 2] < 0.41
+    assert boxes[0, [0, 1, 3]].tolist() == [0, 0, 1]
     boxes, _ = distinct_instances(found, 0, threshold=0.2, share=0.1)
     assert len(boxes) == 2
     boxes, _ = distinct_instances(found, 0, threshold=0.2, share=0.7)
@@ -68,3 +73,32 @@ def test_a_cells_box_holds_its_centre_and_stays_on_the_picture():
     assert ((boxes >= 0) & (boxes <= 1)).all()
     assert boxes[2, 3, 0] <= 7 / 8 <= boxes[2, 3, 2]
     assert boxes[0, 0, 1] <= 1 / 6 <= boxes[0, 0, 3]
+
+
+def test_of_two_things_the_likelier_is_boxed_and_not_their_middle():
+    boxes = torch.tensor([[LEFT, NEAR_LEFT, RIGHT]])
+    box = agreed_box(boxes, torch.tensor([[0.35, 0.25, 0.4]]))[0]
+    assert box[0] < 0.05
+    assert 0.4 <= box[2] <= 0.42
+    assert agreed_box(boxes, torch.tensor([[0.1, 0.1, 0.8]]))[0, 0] == pytest.approx(0.6)
+
+
+@given(st.integers(0, 2**16), st.integers(1, 30))
+@settings(max_examples=25, deadline=None)
+def test_the_agreed_box_is_expected_to_overlap_something_and_lies_on_the_picture(seed, cells):
+    generator = torch.Generator().manual_seed(seed)
+    low = torch.rand(3, cells, 2, generator=generator) * 0.5
+    boxes = torch.cat([low, low + 0.05 + 0.4 * torch.rand(3, cells, 2, generator=generator)], -1)
+    weight = (2 * torch.randn(3, cells, generator=generator)).softmax(-1)
+    box = agreed_box(boxes, weight)
+    assert ((box >= 0) & (box <= 1)).all()
+    assert (box[:, 2:] > box[:, :2]).all()
+    expected = (pairwise_iou(box[:, None], boxes)[:, 0] * weight).sum(-1)
+    assert (expected > 0).all()
+
+
+def test_boxes_of_no_area_are_given_as_they_are():
+    nothing = torch.tensor([[[0.5, 0.5, 0.5, 0.5], [0.2, 0.2, 0.2, 0.2]]])
+    assert torch.isfinite(agreed_box(nothing, torch.tensor([[0.9, 0.1]]))).all()
+    boxes, _ = distinct_instances(located([2.0, 1.0], nothing[0].tolist()), 0, threshold=0.3)
+    assert boxes[0].tolist() == [0.5] * 4
