@@ -12,6 +12,7 @@ from torch import Tensor
 
 from openferret.checks import whole_number
 from openferret.coordinates import to_bin
+from openferret.generation.choosing import Choosing, choosing
 from openferret.generation.engines import AnyFerret
 from openferret.generation.evidence import ArticleEvidence, NounEvidence, lay_presence_over
 from openferret.generation.locating import INSTANCE_THRESHOLD, UnitBox, find_phrases
@@ -86,6 +87,7 @@ class _Answer:
         phrase: the tokens since an open `<phrase>`.
         nouns: float [N], what the namer would call the region, until a noun has been written.
         seen: float [N], what the namer sees on the picture that a description has not named yet.
+        choosing: what the namer thinks of the two things that the question offers.
     """
 
     ids: list[int] = field(default_factory=list)
@@ -96,6 +98,7 @@ class _Answer:
     complete: bool = False
     nouns: Tensor | None = None
     seen: Tensor | None = None
+    choosing: Choosing | None = None
 
 
 def decode(
@@ -201,10 +204,16 @@ class _Writer:
             first = logits[asking]
             lay_presence_over(model, rows.processor, rows.prefix.encoded, sought, first)
             logits[asking] = first
-        if self.nouns is not None and (naming := [row for row, one in enumerate(questions) if one.naming]):
+        if self.nouns is not None and (
+            naming := [row for row, one in enumerate(questions) if one.naming or one.choice is not None]
+        ):
             named = rows.nouns([questions[row].regions[0] for row in naming])
             for row, nouns in zip(naming, named, strict=True):
-                answers[row].nouns = nouns
+                choice = questions[row].choice
+                if choice is None:
+                    answers[row].nouns = nouns
+                else:
+                    answers[row].choosing = choosing(rows.processor, model.config.nouns, nouns, choice)
         if self.nouns is not None and rows.prefix.encoded.nouns is not None:
             for answer, one in zip(answers, questions, strict=True):
                 if one.describing:
@@ -240,6 +249,8 @@ class _Writer:
             open_logits[self.box] = -torch.inf
         if self.nouns is not None:
             self._hear_namer(answer, open_logits, self.nouns)
+        if answer.choosing is not None:
+            answer.choosing.lay_over(answer.ids, open_logits)
         likely = open_logits.softmax(-1)
         if self.how.temperature > 0:
             drawn = (open_logits / self.how.temperature).softmax(-1)

@@ -38,6 +38,12 @@ _DESCRIBE = re.compile(
     rf"|what\s+(?:do|can)\s+you\s+see{_SHOWN}|what\s+does\s+{_PICTURE}\s+show)\s*[?.!]*",
     re.IGNORECASE,
 )
+_NAME = r"[a-z][a-z'-]*(?:\s+[a-z][a-z'-]*){0,2}"
+_CHOICE = re.compile(
+    rf"(?:is|what\s+is|which\s+is)\s+(?:(?:the\s+)?(?:object|thing|region|area)\s+(?:(?:at|in)\s+)?)?\[\d+\]"
+    rf"(?:\s+(?:of|in|on)\s+{_PICTURE})?\s*[,:]?\s+an?\s+(?P<first>{_NAME})\s+or\s+an?\s+(?P<second>{_NAME})\s*\?*",
+    re.IGNORECASE,
+)
 # A phrase of one thing; "a dog or a cat", "it", or words about a region are no such phrase.
 _NOT_ONE_THING = re.compile(
     r"\[\d|[\[\]?]|\b(?:or|not|it|he|she|they|this|that|these|those|else)\b", re.IGNORECASE
@@ -79,6 +85,20 @@ def sought_thing(question: str) -> Sought | None:
                     with_determiner(match["phrase"].lower()), "exists" if kind == "exists" else "where"
                 )
     return None
+
+
+def offered_choice(question: str) -> tuple[str, str] | None:
+    """The two things that a question about a region lets choose between, in lower case; None for any other question.
+
+    Example:
+        >>> offered_choice("Is the object [0] of the image a dog or a traffic light?")
+        ('dog', 'traffic light')
+        >>> offered_choice("Is [0] a dog?") is None and offered_choice("Is there a dog or a cat?") is None
+        True
+    """
+    text = " ".join(question.split())
+    match = _CHOICE.fullmatch(text) if len(text) <= _LONGEST else None
+    return None if match is None else (match["first"].lower(), match["second"].lower())
 
 
 def asks_description(question: str) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from openferret.checks import check_kind
 from openferret.errors import InputError
-from openferret.generation.intents import Sought, asks_description, sought_thing
+from openferret.generation.intents import Sought, asks_description, offered_choice, sought_thing
 from openferret.processing.preparing import Preparing, escape_text
 from openferret.prompts import REFER, REGION_TOKEN
 from openferret.regions import Region, fit_region
@@ -29,6 +29,7 @@ class Question:
         sought: the thing whose presence or place is asked for.
         naming: asks what its one region is, and nothing else.
         describing: asks for a description of the whole picture.
+        choice: two things, one of which its one region is.
     """
 
     ids: tuple[int, ...]
@@ -37,6 +38,7 @@ class Question:
     sought: Sought | None = None
     naming: bool = False
     describing: bool = False
+    choice: tuple[str, str] | None = None
 
 
 def write_question(
@@ -102,6 +104,7 @@ def write_question(
     ]
     naming = len(mentioned) == shown == 1 and _REFERENCE.sub("{region}", text) == REFER
     describing = not shown and asks_description(text)
+    choice = offered_choice(text) if len(mentioned) == shown == 1 else None
     return Question(
-        tuple(ids), tuple(mentioned[:shown]), tuple(warnings), sought_thing(text), naming, describing
+        tuple(ids), tuple(mentioned[:shown]), tuple(warnings), sought_thing(text), naming, describing, choice
     )
