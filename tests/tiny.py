@@ -47,12 +47,12 @@ def text_config(vocabulary: int, **changes: Any) -> LlamaConfig:
     return LlamaConfig(vocab_size=vocabulary, num_key_value_heads=2, **(sizes | ids | changes))
 
 
-def kit() -> FerretConfig:
-    """Kit, but for a picture of 64 pixels and a tiny language model."""
+def kit(closer_look: bool = False) -> FerretConfig:
+    """Kit, but for a picture of 64 pixels and a tiny language model; without its closer look, which is as large."""
     words = len(tokenizer("tokens")) - 1005
-    config = kit_config(text_config(words, tie_word_embeddings=True), region_nouns=7)
+    config = kit_config(text_config(words, tie_word_embeddings=True), 7, closer_look)
     config.vision_config.image_size = 64
-    config.grid_side, config.object_tokens = 2, 4
+    config.grid_side, config.object_tokens, config.closer_look_side = 2, 4, 32
     return config
 
 
@@ -73,8 +73,8 @@ def paper() -> FerretConfig:
 
 @cache
 def loaded(name: str) -> LoadedModel:
-    """A random model, always the same; `name` is "kit" or "paper"."""
-    config = {"kit": kit, "paper": paper}[name]()
+    """A random model, always the same; `name` is "kit", "closer kit" or "paper"."""
+    config = {"kit": kit, "closer kit": lambda: kit(closer_look=True), "paper": paper}[name]()
     torch.manual_seed(0)
     model = FerretForConditionalGeneration(config).eval()
     processor = FerretProcessor.for_config(tokenizer(config.coordinate_format), config)

@@ -197,7 +197,9 @@ def open_light(folder: Path) -> tuple[LightFerret, LightProcessor]:
         state = {name: file.get_tensor(f"model.{name}").float() for name in names}
     body.load_state_dict(state, assign=True)
     # Channels last: convolutions need not lay out maps anew, which takes a seventh of a picture's time.
-    body.vision_tower.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    for tower in (body.vision_tower, body.closer_look):
+        if tower is not None:
+            tower.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     body.eval().requires_grad_(False)
     return LightFerret(body, NativeEngine(weights)), LightProcessor(folder)
 

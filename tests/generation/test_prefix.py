@@ -58,3 +58,24 @@ def test_a_language_model_too_small_for_a_picture_is_refused(tiny, monkeypatch):
     monkeypatch.setattr(loaded.model.config.text_config, "max_position_embeddings", 20)
     with pytest.raises(InputError, match="longer context"):
         encode_prefix(loaded.model, loaded.processor, IMAGE)
+
+
+def test_a_model_that_looks_closer_hears_what_crops_show(tiny, monkeypatch):
+    loaded = tiny.loaded("closer kit")
+    prefix = encode_prefix(loaded.model, loaded.processor, IMAGE)
+    rows = Continuation(loaded.model, loaded.processor, prefix, 1)
+    regions = [Box(0, 0, 30, 20), Point(40, 30)]
+    both = rows.nouns(regions)
+    monkeypatch.setattr(loaded.model.config, "closer_look_weight", 0.0)
+    alone = rows.nouns(regions)
+    assert both.shape == alone.shape == (2, 7)
+    assert torch.allclose(both.sum(-1), torch.ones(2), atol=1e-4)
+    assert not torch.allclose(both, alone, atol=1e-3)
+    other = encode_prefix(loaded.model, loaded.processor, IMAGE.crop((0, 0, 30, 20)))
+    assert other.image is not None
+    assert other.image.size == (30, 20)
+
+
+def test_a_model_that_does_not_look_closer_keeps_no_picture(tiny):
+    loaded = tiny.loaded("kit")
+    assert encode_prefix(loaded.model, loaded.processor, IMAGE).image is None

@@ -25,20 +25,23 @@ def test_missing_data_are_named_before_anything_runs(tmp_path):
 def test_minutes_must_be_some(data, minutes):
     with pytest.raises(InputError, match="minutes"):
         kit_stages(data, data, minutes, 1)
+    with pytest.raises(InputError, match="minutes"):
+        kit_stages(data, data, 1, 1, closer_minutes=minutes)
 
 
 def test_an_adapter_to_go_on_from_reaches_both_long_stages(data, tmp_path):
     start = tmp_path / "adapter.safetensors"
     start.touch()
     stages = kit_stages(data, tmp_path, 1, 1, start)
-    assert [one.name for one in stages if "--start" in one.arguments] == ["trunk", "language"]
+    assert [one.name for one in stages if "--start" in one.arguments] == ["trunk", "language", "closer-look"]
     with pytest.raises(InputError, match="not a file"):
         kit_stages(data, tmp_path, 1, 1, tmp_path / "none")
 
 
 def test_the_namer_is_taught_again_once_the_language_stage_moved_its_sampler(data, tmp_path):
     stages = {one.name: one for one in kit_stages(data, tmp_path, 1, 1)}
-    assert list(stages) == ["trunk", "naming", "language", "naming-again", "export", "calibrate"]
+    names = ["trunk", "naming", "language", "naming-again", "closer-look", "export", "calibrate"]
+    assert list(stages) == names
     assert "--language" not in stages["naming"].arguments
     assert "--language" in stages["naming-again"].arguments
 

@@ -94,6 +94,7 @@ def kit(
             help="A data set of `openferret data build`, whose dialogues the language model learns too."
         ),
     ] = None,
+    closer_minutes: Annotated[float, typer.Option(help="Of the closer look at regions.")] = 26,
 ) -> None:
     """Train Kit from SmolLM2, EfficientNet-Lite2 and Flickr30k Entities (and COCO, if it is there) on a CPU.
 
@@ -101,6 +102,6 @@ def kit(
     """
     from openferret.train.kit import kit_stages, run_stages
 
-    stages = kit_stages(data, out, trunk_minutes, language_minutes, start, build)
+    stages = kit_stages(data, out, trunk_minutes, language_minutes, start, build, closer_minutes)
     run_stages(stages, out, lambda text: typer.echo(text, err=True))
     typer.echo(out / "adapter.safetensors")

@@ -13,6 +13,7 @@ from torch import Tensor
 from openferret.errors import InputError
 from openferret.generation.engines import AnyFerret, engine_of
 from openferret.model.pictures import EncodedPictures
+from openferret.processing.closer import closer_crops
 from openferret.processing.preparing import Preparing
 from openferret.regions import Region
 
@@ -27,6 +28,7 @@ class PicturePrefix:
         length: tokens in the cache.
         width: of the picture in pixels.
         height: of the picture in pixels.
+        image: the picture itself, upright RGB, for models that look closer at regions; None for others.
     """
 
     encoded: EncodedPictures
@@ -34,6 +36,7 @@ class PicturePrefix:
     length: int
     width: int
     height: int
+    image: Image.Image | None = None
 
 
 def context_length(model: AnyFerret) -> int:
@@ -62,7 +65,8 @@ def encode_prefix(model: AnyFerret, processor: Preparing, image: Image.Image) ->
     pixels = torch.from_numpy(processor.pixel_values([image])).to(model.device)
     encoded = model.model.encode_pictures(pixels)
     embeddings = model.model.embed(torch.tensor([ids], device=model.device), encoded)[0]
-    return PicturePrefix(encoded, engine_of(model).start(embeddings), len(ids), *image.size)
+    kept = image if model.config.closer_look_nouns else None
+    return PicturePrefix(encoded, engine_of(model).start(embeddings), len(ids), *image.size, kept)
 
 
 class Continuation:
@@ -122,7 +126,12 @@ class Continuation:
         """What the model's namer would call regions, in pixels of the picture: probabilities, float [R, N]."""
         points, anchors, neighbors = self._geometry(regions)
         picture = torch.zeros(len(regions), dtype=torch.long, device=self.model.device)
-        return self.model.model.name_regions(self.prefix.encoded, points, anchors, neighbors, picture)
+        named = self.model.model.name_regions(self.prefix.encoded, points, anchors, neighbors, picture)
+        if self.prefix.image is None:
+            return named
+        crops, bounds = closer_crops(self.prefix.image, regions, self.model.config.closer_look_side)
+        pixels = torch.from_numpy(self.processor.normalized(crops)).to(named.device)
+        return self.model.model.look_closer(named, pixels, torch.from_numpy(bounds).to(named.device))
 
     def _vectors(self, regions: Sequence[Region]) -> Tensor | None:
         if not regions:

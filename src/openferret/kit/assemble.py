@@ -16,6 +16,7 @@ from openferret.errors import WeightsError
 from openferret.generation.native.updates import UPDATES_FILE, write_updates
 from openferret.kit.base_weights import cache_folder, file_sha256, writing_to_cache
 from openferret.kit.conversion import language_model, vision_model
+from openferret.kit.eight_bits import widened
 
 ADAPTER_FILE = "adapter.safetensors"
 _COMPLETE = "complete.json"
@@ -104,14 +105,15 @@ def assemble(base: Path, trunk: Path, adapter: Path, out_dir: Path) -> None:
 
     from openferret.model.configuration import kit_config
     from openferret.model.modeling import FerretForConditionalGeneration
-    from openferret.model.vision import fold_batch_norm
+    from openferret.model.vision import fold_batch_norm, folded_head
     from openferret.processing.processor import FerretProcessor, add_tokens
 
     with safe_open(adapter, framework="pt") as file:
         metadata = file.metadata() or {}
-    trained = {name: tensor.float() for name, tensor in load_file(adapter).items()}
+    trained = widened(load_file(adapter))
     names = trained.get("model.namer.output.bias", torch.empty(0))
-    config = kit_config(AutoConfig.from_pretrained(base), region_nouns=len(names))
+    closer = "model.closer_look.output.bias" in trained
+    config = kit_config(AutoConfig.from_pretrained(base), region_nouns=len(names), closer_look=closer)
     for name, values in json.loads(metadata.get("calibration", "{}")).items():
         setattr(config, name, tuple(values) if isinstance(values, list) else values)
     config.vision_config.image_size = int(metadata.get("image_size", config.vision_config.image_size))
@@ -122,11 +124,13 @@ def assemble(base: Path, trunk: Path, adapter: Path, out_dir: Path) -> None:
         model = FerretForConditionalGeneration(config)
     updates = _updates(trained, float(metadata.get("lora_scale", "nan")))
     state = _language_state(load_file(base / "model.safetensors"), trained, updates)
-    folded = fold_batch_norm(
-        {name: one.float() for name, one in load_file(trunk).items()}, config.vision_config
-    )
+    published = {name: one.float() for name, one in load_file(trunk).items()}
+    folded = fold_batch_norm(published, config.vision_config)
     for kept in ("trunk", "published") if config.region_nouns else ("trunk",):
         state |= {f"model.vision_tower.{kept}.{name}": one for name, one in folded.items()}
+    if closer:
+        state |= {f"model.closer_look.trunk.{name}": one for name, one in folded.items()}
+        state |= {f"model.closer_look.head.{name}": one for name, one in folded_head(published).items()}
     state |= {name: one for name, one in trained.items() if name.startswith("model.")}
     expected = set(model.state_dict()) - {"lm_head.weight"}
     if missing := sorted(expected - set(state)) or sorted(set(state) - expected):
@@ -144,10 +148,17 @@ def _first_tokens(tokenizer: Any, nouns: list[str]) -> tuple[int, ...]:
 
 
 def _updates(trained: dict[str, Any], lora_scale: float) -> dict[str, tuple[Any, Any]]:
-    """The adapter's `up`, scaled, and `down` by the name of the weight that they change."""
+    """The adapter's `up`, scaled, and `down` by the name of the weight that they change.
+
+    Both as float16 has them, which is how they are kept beside the weights: taken out of these again, they must leave
+    exactly what was published.
+    """
     names = [name.removeprefix("lora.").removesuffix(".up") for name in trained if name.endswith(".up")]
     return {
-        f"{name}.weight": (lora_scale * trained[f"lora.{name}.up"], trained[f"lora.{name}.down"])
+        f"{name}.weight": (
+            (lora_scale * trained[f"lora.{name}.up"]).half().float(),
+            trained[f"lora.{name}.down"].half().float(),
+        )
         for name in names
         if f"lora.{name}.down" in trained
     }

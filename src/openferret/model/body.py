@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from openferret.errors import InputError
+from openferret.model.closer_look import CloserLook, agreed_nouns
 from openferret.model.locator import Located, Locator, PhraseEncoder, Proposer, keep_distinct
 from openferret.model.namer import RegionNamer, namer_features
 from openferret.model.pictures import BoxPattern, EncodedPictures, fill_placeholders, pool_grid
@@ -51,6 +52,9 @@ class FerretBody(nn.Module):
         self.namer: RegionNamer | None = None
         if config.region_nouns:
             self.namer = RegionNamer(config.map_channels, config.region_nouns, hidden)
+        self.closer_look: CloserLook | None = None
+        if config.closer_look_nouns:
+            self.closer_look = CloserLook(vision, config.closer_look_nouns)
         self.locator: Locator | None = None
         self.proposer: Proposer | None = None
         self.object_position: nn.Linear | None = None
@@ -157,6 +161,22 @@ class FerretBody(nn.Module):
         features = namer_features(encoded.maps, points, picture, vectors)
         probabilities: Tensor = self.namer(features).float().softmax(-1)
         return probabilities
+
+    def look_closer(self, named: Tensor, pixels: Tensor, bounds: Tensor) -> Tensor:
+        """What the namer would call regions, having looked at crops round them too.
+
+        Args:
+            named: float [R, N], from `name_regions`.
+            pixels: float [R, 3, S, S], the crops, as the processor normalises pictures.
+            bounds: float [R, 4], of the regions, (x1, y1, x2, y2) in 0..1.
+
+        Returns:
+            float [R, N]; as they were for a model that does not look closer.
+        """
+        if self.closer_look is None:
+            return named
+        closer = self.closer_look(pixels.to(self.projector.weight.dtype), bounds).float().softmax(-1)
+        return agreed_nouns(named, closer, self.config.closer_look_weight)
 
     def _read_regions(
         self,

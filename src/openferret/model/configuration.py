@@ -69,6 +69,10 @@ class FerretConfig(FerretSizes, PreTrainedConfig):
         noun_token_ids: first tokens of the namer's nouns after a space, then at a text's beginning: 2 region_nouns of
             them, or none if the namer is not to choose among nouns.
         noun_weight: of the namer's opinion among nouns, 0..1; the rest is the language model's.
+        closer_look_nouns: of these nouns the first so many are also recognised on crops round regions
+            (`openferret.model.closer_look`); 0 for models that do not look closer.
+        closer_look_side: side of the crops in pixels, a multiple of 32.
+        closer_look_weight: of what is seen on a crop, 0..1; the rest is the namer's.
         locator_width: see `Locator`.
         locator_phrase_width: see `Locator`.
 
@@ -121,6 +125,9 @@ class FerretConfig(FerretSizes, PreTrainedConfig):
     nouns: tuple[str, ...] | list[str] = ()
     noun_token_ids: tuple[int, ...] | list[int] = ()
     noun_weight: float = 0.8
+    closer_look_nouns: int = 0
+    closer_look_side: int = 128
+    closer_look_weight: float = 0.35
     locator_width: int = 128
     locator_phrase_width: int = 192
     tie_word_embeddings: bool = False
@@ -179,6 +186,22 @@ class FerretConfig(FerretSizes, PreTrainedConfig):
             "noun_weight must lie between 0 and 1",
         )
         require(
+            0 <= self.closer_look_nouns <= self.region_nouns,
+            "closer_look_nouns must lie between 0 and region_nouns",
+        )
+        require(
+            not self.closer_look_nouns or isinstance(self.vision_config, EfficientNetLiteConfig),
+            "only an EfficientNetLiteConfig's sizes make a closer look",
+        )
+        require(
+            self.closer_look_side > 0 and self.closer_look_side % 32 == 0,
+            "closer_look_side must be a multiple of 32",
+        )
+        require(
+            isinstance(self.closer_look_weight, int | float) and 0 <= self.closer_look_weight <= 1,
+            "closer_look_weight must lie between 0 and 1",
+        )
+        require(
             not self.object_tokens or self.object_token_id is not None, "object_tokens need object_token_id"
         )
         markers = (self.phrase_token_id, self.box_token_id, self.first_location_token_id)
@@ -206,13 +229,14 @@ class FerretConfig(FerretSizes, PreTrainedConfig):
         _ = self.geometry
 
 
-def kit_config(text_config: PreTrainedConfig, region_nouns: int) -> FerretConfig:
+def kit_config(text_config: PreTrainedConfig, region_nouns: int, closer_look: bool = False) -> FerretConfig:
     """Kit's configuration round a language model.
 
     Args:
         text_config: the language model's own. Special tokens and location tokens are counted from its
             `vocab_size`, in the order in which `openferret.processing.processor.add_tokens` adds them.
         region_nouns: names that its namer knows; 0 for Kit v0, without a namer and a published trunk.
+        closer_look: whether they are also recognised on crops.
 
     Returns:
         A configuration whose `text_config` (a copy) has room for them.
@@ -241,6 +265,7 @@ def kit_config(text_config: PreTrainedConfig, region_nouns: int) -> FerretConfig
         sampler_align_corners=False,
         normalize_regions=True,
         region_nouns=region_nouns,
+        closer_look_nouns=region_nouns if closer_look else 0,
         object_tokens=16,
         use_locator=True,
     )

@@ -41,6 +41,7 @@ __all__ = [
     "cell_centres",
     "convolve",
     "fold_batch_norm",
+    "folded_head",
     "fourier_features",
 ]
 
@@ -134,14 +135,8 @@ def fold_batch_norm(published: Mapping[str, Tensor], config: EfficientNetLiteCon
     Returns:
         A state dict for `EfficientNetLiteTrunk`.
     """
-
-    def fold(convolution: str, norm: str) -> tuple[Tensor, Tensor]:
-        scale = published[f"{norm}.weight"] / (published[f"{norm}.running_var"] + BATCH_NORM_EPSILON).sqrt()
-        weight = published[f"{convolution}.weight"] * scale[:, None, None, None]
-        return weight, published[f"{norm}.bias"] - published[f"{norm}.running_mean"] * scale
-
     state: dict[str, Tensor] = {}
-    state["stem.weight"], state["stem.bias"] = fold("_conv_stem", "_bn0")
+    state["stem.weight"], state["stem.bias"] = _fold(published, "_conv_stem", "_bn0")
     index = 0
     for stage, blocks in enumerate(config.stage_blocks):
         for block in range(blocks):
@@ -150,7 +145,19 @@ def fold_batch_norm(published: Mapping[str, Tensor], config: EfficientNetLiteCon
             if stage > 0:
                 pairs.insert(0, ("expand", "_expand_conv", "_bn0"))
             for name, convolution, norm in pairs:
-                weight, bias = fold(f"{source}.{convolution}", f"{source}.{norm}")
+                weight, bias = _fold(published, f"{source}.{convolution}", f"{source}.{norm}")
                 state[f"{target}.{name}.weight"], state[f"{target}.{name}.bias"] = weight, bias
             index += 1
     return state
+
+
+def folded_head(published: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The 1 x 1 convolution after the last stage, batch norm folded in: `weight` [1280, C, 1, 1] and `bias` [1280]."""
+    weight, bias = _fold(published, "_conv_head", "_bn1")
+    return {"weight": weight, "bias": bias}
+
+
+def _fold(published: Mapping[str, Tensor], convolution: str, norm: str) -> tuple[Tensor, Tensor]:
+    scale = published[f"{norm}.weight"] / (published[f"{norm}.running_var"] + BATCH_NORM_EPSILON).sqrt()
+    weight = published[f"{convolution}.weight"] * scale[:, None, None, None]
+    return weight, published[f"{norm}.bias"] - published[f"{norm}.running_mean"] * scale

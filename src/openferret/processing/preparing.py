@@ -123,10 +123,13 @@ class Preparing:
     def pixel_values(self, images: Iterable[Image.Image]) -> NDArray[np.float32]:
         """RGB pictures -> float32 [B, 3, S, S]: squashed to a square (`square_nocrop`) and normalised."""
         side = (self.image_size, self.image_size)
-        squashed = [np.asarray(one.resize(side, Image.Resampling.BICUBIC), np.float32) for one in images]
-        pixels = (np.stack(squashed) - np.array(self.pixel_mean, np.float32)) / np.array(
-            self.pixel_std, np.float32
-        )
+        squashed = [np.asarray(one.resize(side, Image.Resampling.BICUBIC)) for one in images]
+        return self.normalized(np.stack(squashed))
+
+    def normalized(self, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Pictures uint8 [B, S, S, 3] as a vision tower reads them: float32 [B, 3, S, S]."""
+        mean, deviation = np.array(self.pixel_mean, np.float32), np.array(self.pixel_std, np.float32)
+        pixels = (pictures.astype(np.float32) - mean) / deviation
         return np.ascontiguousarray(pixels.transpose(0, 3, 1, 2), np.float32)
 
     def region_words(self, region: Region, width: int, height: int) -> str:

@@ -1,7 +1,8 @@
-"""Kit's training from end to end: six stages, each a process of its own, each resumable.
+"""Kit's training from end to end: seven stages, each a process of its own, each resumable.
 
 The vision side learns phrases and boxes (stage T), the namer names every box, the language model learns to read
-both (stage L), everything trained becomes one adapter, and its scores are calibrated on pictures kept back.
+both (stage L), a closer look names crops, everything trained becomes one adapter, and its scores are calibrated on
+pictures kept back.
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ def kit_stages(
     language_minutes: float,
     start: Path | None = None,
     build: Path | None = None,
+    closer_minutes: float = 26,
 ) -> tuple[Stage, ...]:
     """The stages in order.
 
@@ -57,6 +59,7 @@ def kit_stages(
         language_minutes: of stage L.
         start: an adapter to go on from; None trains from the published weights.
         build: a data set that `openferret data build` has made, whose dialogues stage L mixes in.
+        closer_minutes: of the closer look.
 
     Raises:
         InputError: the data are not there, the minutes are not positive, or the build is none or holds pictures
@@ -65,14 +68,14 @@ def kit_stages(
     Example:
         >>> from openferret.train.kit import kit_stages
         >>> [one.name for one in kit_stages(Path("data"), Path("runs"), 60, 40)]  # doctest: +SKIP
-        ['trunk', 'naming', 'language', 'naming-again', 'export', 'calibrate']
+        ['trunk', 'naming', 'language', 'naming-again', 'closer-look', 'export', 'calibrate']
     """
     if missing := [name for name in NEEDED if not (data / name).exists()]:
         raise InputError(
             f"{data} has no {missing[0]}; it must hold {', '.join(NEEDED)} of Flickr30k Entities "
             "(and, if you have them, train2017/ and instances_train2017.json of COCO)"
         )
-    if not (trunk_minutes > 0 and language_minutes > 0):
+    if not (trunk_minutes > 0 and language_minutes > 0 and closer_minutes > 0):
         raise InputError("the minutes of a stage must be more than 0")
     if start is not None and not start.is_file():
         raise InputError(f"{start} is not a file; give the adapter.safetensors to go on from")
@@ -84,7 +87,8 @@ def kit_stages(
 
         allowed_pictures(Dataset.open(build), data)
         mixed = ("--build", str(build))
-    trunk, language, adapter = out / "trunk", out / "language", out / "adapter.safetensors"
+    trunk, language, closer = (out / name for name in ("trunk", "language", "closer-look"))
+    adapter = out / "adapter.safetensors"
     given = ("--data", str(data))
     begin = ("--start", str(start)) if start is not None else ()
     state = str(trunk / "state.pt")
@@ -113,9 +117,22 @@ def kit_stages(
             (*given, "--trunk", state, "--language", str(language / "state.pt")),
         ),
         Stage(
+            "closer-look",
+            f"{train}.run_closer_look",
+            (
+                *given,
+                *begin,
+                *("--out", str(closer), "--minutes", str(closer_minutes)),
+                *("--pictures", str(trunk / "pictures.npy")),
+            ),
+        ),
+        Stage(
             "export",
             f"{train}.export",
-            ("--trunk", state, "--language", str(language / "state.pt"), "--out", str(adapter)),
+            (
+                *("--trunk", state, "--language", str(language / "state.pt")),
+                *("--closer", str(closer / "state.pt"), "--out", str(adapter)),
+            ),
         ),
         Stage("calibrate", f"{train}.calibrate", (*given, "--adapter", str(adapter))),
     )

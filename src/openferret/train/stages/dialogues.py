@@ -293,7 +293,7 @@ def tidy(text: str) -> str:
 
 
 MIXTURE = (
-    ("refer",) * 5 + ("choose",) * 2 + ("ground",) * 2 + ("exists",) * 2 + ("describe",) * 2 + ("relate",) * 2
+    ("refer",) * 4 + ("choose",) * 2 + ("ground",) + ("exists",) * 2 + ("describe",) * 4 + ("relate",) * 2
 )
 # Pictures without captions are neither described nor related; their classes are asked for instead.
 COUNTED_MIXTURE = ("refer",) * 5 + ("choose",) * 2 + ("ground",) * 4 + ("exists",) * 4

@@ -1,6 +1,9 @@
-"""Training states -> the adapter that the package ships.
+r"""Training states -> the adapter that the package ships.
 
-python -m openferret.train.stages.export --trunk STATE --language STATE --out src/openferret/kit/adapter.safetensors
+    python -m openferret.train.stages.export --trunk STATE --language STATE --closer STATE \
+        --out src/openferret/kit/adapter.safetensors
+
+Low-rank updates and the closer look are kept in eight bits, everything else in float16.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from openferret import prompts
+from openferret.kit.eight_bits import quantized, widened
 from openferret.model.vision import fourier_features
 from openferret.train.stages.language import LOCATION_WIDTH
 
@@ -22,6 +26,10 @@ FROZEN = (
     *(f"model.vision_tower.trunk.stages.{stage}." for stage in range(3)),
 )
 LORA_SCALE = 2.0
+CLOSER_FROZEN = (
+    "model.closer_look.trunk.stem",
+    *(f"model.closer_look.trunk.stages.{stage}." for stage in range(3)),
+)
 TRUNK_PARTS = {
     "vision": "vision_tower",
     "locator": "locator",
@@ -58,15 +66,32 @@ def adapter_tensors(
             tensors["lora." + layer] = tensor
     location = location_features() @ language["location.weight"].T + language["location.bias"]
     tensors["new_rows"] = torch.cat([language["special"], location])
-    return {
-        name: tensor.detach().to(torch.float16).contiguous()
-        for name, tensor in tensors.items()
-        if not name.startswith(FROZEN)
-    }
+    kept: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        if name.startswith("lora."):
+            kept |= quantized(name, tensor.detach().float())
+        elif not name.startswith(FROZEN):
+            kept[name] = tensor.detach().to(torch.float16).contiguous()
+    return kept
+
+
+def closer_tensors(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors of the adapter that make a closer look: matrices in eight bits, vectors in float16.
+
+    Args:
+        state: of `openferret.model.closer_look.CloserLook`; what its training leaves as published is not kept.
+    """
+    tensors: dict[str, Tensor] = {}
+    for name, tensor in state.items():
+        full = f"model.closer_look.{name}"
+        if not full.startswith(CLOSER_FROZEN):
+            tensors |= quantized(full, tensor.detach().float()) if tensor.ndim > 1 else {full: tensor.half()}
+    return tensors
 
 
 def trunk_tensors(adapter: dict[str, Tensor]) -> dict[str, Tensor]:
     """The way back for stage T: an adapter's tensors under the names of `TrunkModel`, float32."""
+    adapter = widened(adapter)
     state: dict[str, Tensor] = {}
     for part, renamed in TRUNK_PARTS.items():
         start = f"model.{renamed}."
@@ -80,6 +105,7 @@ def trunk_tensors(adapter: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def language_tensors(adapter: dict[str, Tensor]) -> dict[str, Tensor]:
     """The way back for stage L: an adapter's tensors under the names of `LanguageModel`, float32."""
+    adapter = widened(adapter)
     state = {}
     for name, tensor in adapter.items():
         if name.startswith("lora."):
@@ -113,6 +139,9 @@ def main() -> None:
         "--side", type=int, default=320, help="of the pictures that it was trained on, in pixels"
     )
     parser.add_argument("--own-sampler", action="store_true", help="the trunk's sampler, not stage L's")
+    parser.add_argument(
+        "--closer", type=Path, help="state of `run_closer_look`; without it Kit looks once only"
+    )
     options = parser.parse_args()
     trunk = torch.load(options.trunk, weights_only=True)
     language = torch.load(options.language, weights_only=True)
@@ -124,6 +153,12 @@ def main() -> None:
         "image_size": str(options.side),
     }
     tensors = adapter_tensors(trunk["average"], language["model"], own_sampler=options.own_sampler)
+    if options.closer is not None:
+        closer = torch.load(options.closer, weights_only=True)
+        if closer["heads"] != trunk["heads"]:
+            raise SystemExit(f"error: {options.closer} knows other nouns; give one trained on the same data")
+        tensors |= closer_tensors(closer["average"])
+        metadata["closer_look_steps"] = str(closer["step"])
     save_file(tensors, options.out, metadata=metadata)
 
 

@@ -172,6 +172,11 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=320)
     parser.add_argument("--rank", type=int, default=16)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--keep-sampler",
+        action="store_true",
+        help="the sampler and the namer's words stay as they are, so that the namer need not be trained again",
+    )
     parser.add_argument("--build", type=Path, help="a built data set, whose dialogues are mixed in")
     parser.add_argument(
         "--build-share", type=float, default=SHARE, help="of a picture's questions that are the build's"
@@ -213,13 +218,17 @@ def train_language(options: argparse.Namespace) -> None:
     model = LanguageModel(trunk, base, options.rank)
     if options.start is not None:
         model.load_state_dict(language_tensors(load_file(options.start)), strict=False)
+    if options.keep_sampler:
+        trunk.requires_grad_(False)
     named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
     lora = [p for name, p in named if "lora" in name]
     sampler = [p for name, p in named if name.startswith("trunk.")]
     joints = [p for name, p in named if "lora" not in name and not name.startswith("trunk.")]
     groups = ((lora, 6e-4), (sampler, 5e-5), (joints, 1.5e-3))
     optimizer = torch.optim.AdamW(
-        [{"params": group, "rate": rate} for group, rate in groups], weight_decay=0.0, betas=(0.9, 0.98)
+        [{"params": group, "rate": rate} for group, rate in groups if group],
+        weight_decay=0.0,
+        betas=(0.9, 0.98),
     )
     step, elapsed, saved = 0, 0.0, options.out / "state.pt"
     if saved.exists():

@@ -13,6 +13,7 @@ from openferret.model.modeling import FerretForConditionalGeneration
 from openferret.train.recipes.recipe import LoraRecipe, Part, TrainingRecipe
 
 _LANGUAGE = "model.language_model."
+_CLOSER_LOOK = "model.closer_look."  # has a stage of its own, and rests in every run
 # Beginning of a tensor's name -> its part; the first that fits counts.
 _PARTS: tuple[tuple[str, Part], ...] = (
     ("model.vision_tower.", "vision"),
@@ -29,12 +30,14 @@ _PARTS: tuple[tuple[str, Part], ...] = (
 )
 
 
-def part_of(name: str) -> Part:
-    """The part that a tensor of `FerretForConditionalGeneration` belongs to.
+def part_of(name: str) -> Part | None:
+    """The part that a tensor of `FerretForConditionalGeneration` belongs to; None for what no recipe trains.
 
     >>> part_of("model.region_scale"), part_of("model.language_model.norm.weight")
     ('sampler', 'language')
     """
+    if name.startswith(_CLOSER_LOOK):
+        return None
     return next(part for start, part in _PARTS if name.startswith(start))
 
 
@@ -56,10 +59,10 @@ def choose_trained(model: FerretForConditionalGeneration, recipe: TrainingRecipe
         part = part_of(name)
         whole = part != "language" or recipe.model.lora is None or is_update(name)
         parameter.requires_grad_(part in recipe.rates and whole)
-        if parameter.requires_grad:
+        if part is not None and parameter.requires_grad:
             trained[part] = trained.get(part, 0) + parameter.numel()
     if missing := [part for part in recipe.rates if part not in trained]:
-        there = ", ".join(sorted({part_of(name) for name, _ in model.named_parameters()}))
+        there = ", ".join(sorted({part for name, _ in model.named_parameters() if (part := part_of(name))}))
         raise InputError(f"the recipe trains {missing[0]!r}, which this model does not have; it has {there}")
     return trained
 
@@ -103,9 +106,9 @@ def parameter_groups(module: nn.Module, recipe: TrainingRecipe, prefix: str = ""
     """
     groups: dict[tuple[Part, bool], list[Tensor]] = {}
     for name, parameter in module.named_parameters():
-        if parameter.requires_grad:
-            key = part_of(name.removeprefix(prefix)), parameter.ndim > 1
-            groups.setdefault(key, []).append(parameter)
+        part = part_of(name.removeprefix(prefix))
+        if part is not None and parameter.requires_grad:
+            groups.setdefault((part, parameter.ndim > 1), []).append(parameter)
     return [
         {
             "params": own,
