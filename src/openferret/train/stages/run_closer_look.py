@@ -199,7 +199,8 @@ def main() -> None:
         step, elapsed = state["step"], state["elapsed"]
     budget = options.minutes * 60
     model.train()
-    last_save, running = time.monotonic(), 0.0
+    last_save = time.monotonic()
+    running: float | None = None
     each = len(boxes) // options.batch  # steps of a pass
     while elapsed < budget:
         began = time.monotonic()
@@ -229,7 +230,7 @@ def main() -> None:
                 kept.lerp_(new, 1 - decay)
         step += 1
         elapsed += time.monotonic() - began
-        running += 0.02 * (loss.item() - running)
+        running = loss.item() if running is None else 0.98 * running + 0.02 * loss.item()
         if time.monotonic() - last_save > 300 or elapsed >= budget:
             figures = evaluate(average, store, kept_back, heads, options.side)
             line = {"step": step, "passes": round(step / each, 2), "seconds": round(elapsed)}
