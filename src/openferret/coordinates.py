@@ -15,6 +15,8 @@ from .regions import Box
 BINS = 1000
 
 BoxBins: TypeAlias = tuple[int, int, int, int]
+UnitBox: TypeAlias = tuple[float, float, float, float]
+"""(x1, y1, x2, y2) in 0..1 of a picture."""
 
 
 def to_bin(value: float, size: int) -> int:

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from openferret.checks import whole_number
-from openferret.coordinates import to_bin
+from openferret.coordinates import UnitBox, to_bin
 from openferret.generation.choosing import Choosing, choosing
 from openferret.generation.engines import AnyFerret
 from openferret.generation.evidence import ArticleEvidence, NounEvidence, lay_presence_over
-from openferret.generation.locating import INSTANCE_THRESHOLD, UnitBox, find_phrases
+from openferret.generation.locating import INSTANCE_THRESHOLD, find_phrases
 from openferret.generation.prefix import Continuation, PicturePrefix
 from openferret.generation.questions import Question
 from openferret.processing.preparing import Preparing

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from openferret import prompts
+from openferret.coordinates import UnitBox
 from openferret.generation.engines import AnyFerret
-from openferret.generation.locating import UnitBox, find_phrases, phrase_ids
+from openferret.generation.locating import find_phrases, phrase_ids
 from openferret.generation.prefix import Continuation, PicturePrefix
 from openferret.generation.presence import presence_logit, seen_on
 from openferret.generation.questions import Question

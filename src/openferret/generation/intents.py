@@ -40,7 +40,9 @@ _DESCRIBE = re.compile(
 )
 _NAME = r"[a-z][a-z'-]*(?:\s+[a-z][a-z'-]*){0,2}"
 _CHOICE = re.compile(
-    rf"(?:is|what\s+is|which\s+is)\s+(?:(?:the\s+)?(?:object|thing|region|area)\s+(?:(?:at|in)\s+)?)?\[\d+\]"
+    # `openferret refer --ask` writes "Region [0]: " before a question that does not mention its region.
+    rf"(?:region\s+\[\d+\]:\s+(?:is|what\s+is)\s+(?:it|this|that)"
+    rf"|(?:is|what\s+is|which\s+is)\s+(?:(?:the\s+)?(?:object|thing|region|area)\s+(?:(?:at|in)\s+)?)?\[\d+\])"
     rf"(?:\s+(?:of|in|on)\s+{_PICTURE})?\s*[,:]?\s+an?\s+(?P<first>{_NAME})\s+or\s+an?\s+(?P<second>{_NAME})\s*\?*",
     re.IGNORECASE,
 )

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import torch
 
+from openferret.coordinates import UnitBox
 from openferret.generation.engines import AnyFerret
 from openferret.model.locator import Located, PhraseEncoder, distinct_instances, keep_distinct
 from openferret.model.pictures import EncodedPictures
 from openferret.processing.preparing import Preparing, escape_text
-
-UnitBox: TypeAlias = tuple[float, float, float, float]
 
 INSTANCE_THRESHOLD = 0.3
 _LONGEST_TOKEN = 64  # characters

@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from openferret.coordinates import UnitBox
 from openferret.regions import Point, Region, Scribble, region_bounds
 
 Drawn = Literal["box", "point", "scribble"]
-UnitBox = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
@@ -83,9 +83,7 @@ def crop_image(image: Image.Image, window: UnitBox, side: int) -> NDArray[np.uin
     """A window (x1, y1, x2, y2 in 0..1) of an RGB picture, squashed to a square: uint8 [side, side, 3]."""
     sides = (image.width, image.height, image.width, image.height)
     x1, y1, x2, y2 = (one * size for one, size in zip(window, sides, strict=True))
-    # A window is never empty, but on a picture of a few pixels it may round to nothing.
-    box = (x1, y1, max(x2, x1 + 1e-3), max(y2, y1 + 1e-3))
-    return np.asarray(image.resize((side, side), Image.Resampling.BILINEAR, box=box))
+    return np.asarray(image.resize((side, side), Image.Resampling.BILINEAR, box=(x1, y1, x2, y2)))
 
 
 def closer_crops(

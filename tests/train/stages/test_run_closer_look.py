@@ -48,7 +48,7 @@ def test_drawings_stay_on_the_picture():
             assert 0 <= y1 <= y2 <= 1
 
 
-def test_a_mirrored_crop_has_mirrored_bounds(monkeypatch):
+def test_a_mirrored_crop_has_mirrored_bounds():
     pixels = np.zeros((1, 224, 224, 3), np.uint8)
     pixels[0, :, :112] = 255
     region = DrawnRegion(0, (0.3, 0.4, 0.5, 0.6), "box")
@@ -56,13 +56,16 @@ def test_a_mirrored_crop_has_mirrored_bounds(monkeypatch):
     assert plain.shape == (1, 3, 32, 32)
     assert plain[0, 0, 0, 0] > plain[0, 0, 0, -1]
     assert torch.allclose(bounds, torch.tensor([[0.3, 0.4, 0.5, 0.6]]))
+    seen = set()
     for seed in range(10):
         crop, place = read_crops(pixels, [region], 32, np.random.default_rng(seed))
         mirrored = bool(place[0, 0] > 0.4)
         assert mirrored == bool(crop[0, 0, 0, 0] < crop[0, 0, 0, -1])
+        seen.add(mirrored)
+    assert seen == {False, True}
 
 
-def test_the_first_stages_rest_and_what_is_right_is_counted(monkeypatch):
+def test_the_first_stages_rest_and_what_is_right_is_counted():
     model = CloserLook(EfficientNetLiteConfig(), 2)
     optimizer = new_optimizer(model)
     assert not model.trunk.stem.weight.requires_grad

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,19 +22,20 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional
 
+from openferret.coordinates import UnitBox
 from openferret.kit.conversion import vision_model
 from openferret.kit.eight_bits import widened
 from openferret.model.closer_look import CloserLook
 from openferret.model.vision import EfficientNetLiteConfig, fold_batch_norm, folded_head
-from openferret.processing.closer import UnitBox, crop_image, crop_window
+from openferret.processing.closer import crop_image, crop_window
 from openferret.train.stages.export import CLOSER_FROZEN
 from openferret.train.stages.pictures import PixelStore, Record
 from openferret.train.stages.regions import KINDS, Kind, draw_region
 from openferret.train.stages.run_trunk import learning_rate, load_records, prepare_words
-from openferret.train.stages.trunk import noun_shares
+from openferret.train.stages.states import follow, save_state, tell
+from openferret.train.stages.trunk import KIT_SAMPLER, noun_shares
 
 _DRAWINGS: tuple[Kind, ...] = ("box", "box", "point", "scribble")  # half are boxes
-_POINTS = 128
 _PREFIX = "model.closer_look."
 
 
@@ -86,7 +86,7 @@ def drawn_for_training(one: NamedBox, kind: Kind, generator: np.random.Generator
         x1, y1, x2, y2 = (sides + generator.normal(0, 0.04, 4) * size).clip(0, 1).tolist()
         bounds = (min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2))
     else:
-        bounds = draw_region(one.box, kind, _POINTS, generator)[1]
+        bounds = draw_region(one.box, kind, KIT_SAMPLER.points, generator)[1]
     return DrawnRegion(one.row, bounds, kind, float(generator.uniform(0.8, 1.3)))
 
 
@@ -141,7 +141,8 @@ def evaluate(
         for start in range(0, len(boxes), 64):
             group = boxes[start : start + 64]
             regions = [
-                DrawnRegion(one.row, draw_region(one.box, kind, _POINTS, generator)[1], kind) for one in group
+                DrawnRegion(one.row, draw_region(one.box, kind, KIT_SAMPLER.points, generator)[1], kind)
+                for one in group
             ]
             with torch.autocast("cpu", torch.bfloat16):
                 best = model(*read_crops(store, regions, side)).argmax(-1).tolist()
@@ -224,10 +225,7 @@ def main() -> None:
         for group in optimizer.param_groups:
             group["lr"] = group["rate"] * factor
         optimizer.step()
-        decay = min(0.995, (1 + step) / (10 + step))
-        with torch.no_grad():
-            for kept, new in zip(average.parameters(), model.parameters(), strict=True):
-                kept.lerp_(new, 1 - decay)
+        follow(average, model, step, 0.995)
         step += 1
         elapsed += time.monotonic() - began
         running = loss.item() if running is None else 0.98 * running + 0.02 * loss.item()
@@ -235,13 +233,10 @@ def main() -> None:
             figures = evaluate(average, store, kept_back, heads, options.side)
             line = {"step": step, "passes": round(step / each, 2), "seconds": round(elapsed)}
             line |= {"loss": round(running, 3), **{kind: round(one, 4) for kind, one in figures.items()}}
-            print(line, flush=True)
-            with (options.out / "log.jsonl").open("a") as log:
-                log.write(json.dumps(line) + "\n")
+            tell(line, options.out)
             state = {"model": model.state_dict(), "average": average.state_dict(), "heads": heads}
             state |= {"optimizer": optimizer.state_dict(), "step": step, "elapsed": elapsed}
-            torch.save(state, saved.with_suffix(".part"))
-            saved.with_suffix(".part").replace(saved)
+            save_state(state, saved)
             last_save = time.monotonic()
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import json
 import time
 from pathlib import Path
 
@@ -42,6 +41,7 @@ from openferret.train.stages.language import (
 from openferret.train.stages.pictures import WHOLE, Crop, PixelStore, Record, crop_pixels, random_crop
 from openferret.train.stages.regions import KINDS, draw_region
 from openferret.train.stages.run_trunk import load_records
+from openferret.train.stages.states import save_state, tell
 from openferret.train.stages.trunk import KIT_SAMPLER, TrunkModel
 
 
@@ -268,15 +268,12 @@ def train_language(options: argparse.Namespace) -> None:
         if time.monotonic() - last_save > 360 or elapsed >= budget:
             figures = evaluate(model, tokens, store, dev, options.side, 25 if elapsed < budget else 120)
             line = {"step": step, "seconds": round(elapsed), **{k: round(v, 4) for k, v in figures.items()}}
-            print(line, flush=True)
-            with (options.out / "log.jsonl").open("a") as log:
-                log.write(json.dumps(line) + "\n")
+            tell(line, options.out)
             kept = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
             weights = {name: value for name, value in model.state_dict().items() if name in kept}
             state = {"model": weights, "optimizer": optimizer.state_dict()}
             state |= {"step": step, "elapsed": elapsed, "mixed": mixed}
-            torch.save(state, saved.with_suffix(".part"))
-            saved.with_suffix(".part").replace(saved)
+            save_state(state, saved)
             last_save = time.monotonic()
 
 

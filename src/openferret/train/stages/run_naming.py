@@ -26,6 +26,7 @@ from openferret.processing.geometry import region_geometry
 from openferret.train.stages.pictures import WHOLE, Record, crop_pixels, random_crop
 from openferret.train.stages.regions import KINDS, Kind, draw_region
 from openferret.train.stages.run_trunk import evaluate, load_records, prepare_words
+from openferret.train.stages.states import save_state
 from openferret.train.stages.trunk import KIT_SAMPLER, TrunkModel, noun_shares, noun_vectors
 
 MIRROR = np.array([-1, 1], np.float32)
@@ -245,8 +246,7 @@ def main() -> None:
         kept = options.trunk.with_name(name)
         if not kept.exists():
             read = read_all(model, store, train, nouns, options.side, drawings=options.drawings, view=view)
-            torch.save(vars(read), kept.with_suffix(".part"))
-            kept.with_suffix(".part").replace(kept)
+            save_state(vars(read), kept)
         views.append(NamedRegions(**torch.load(kept, weights_only=True, mmap=True)))
     regions = NamedRegions.joined(views)
     print({"regions": len(regions.shares), "seconds": round(time.monotonic() - began)}, flush=True)
@@ -256,8 +256,7 @@ def main() -> None:
     }
     print({"loss": round(loss, 3), "seconds": round(time.monotonic() - began), **figures}, flush=True)
     state["average"] = model.state_dict()
-    torch.save(state, options.trunk.with_suffix(".part"))
-    options.trunk.with_suffix(".part").replace(options.trunk)
+    save_state(state, options.trunk)
 
 
 if __name__ == "__main__":

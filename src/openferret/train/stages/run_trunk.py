@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import json
 import math
 import time
 from pathlib import Path
@@ -39,6 +38,7 @@ from openferret.train.stages.pictures import (
     pixel_store,
 )
 from openferret.train.stages.regions import KINDS, draw_region
+from openferret.train.stages.states import follow, save_state, tell
 from openferret.train.stages.trunk import (
     KIT_SAMPLER,
     WEIGHTS,
@@ -259,10 +259,7 @@ def main() -> None:
         for group in optimizer.param_groups:
             group["lr"] = group["rate"] * factor
         optimizer.step()
-        decay = min(0.999, (1 + step) / (10 + step))
-        with torch.no_grad():
-            for kept, new in zip(average.parameters(), model.parameters(), strict=True):
-                kept.lerp_(new, 1 - decay)
+        follow(average, model, step, 0.999)
         step += 1
         elapsed += time.monotonic() - began
         for name, value in losses.items():
@@ -273,9 +270,7 @@ def main() -> None:
             shown = dev if elapsed >= budget else dev[:100]
             figures = evaluate(average, store, shown, words, heads, options.side)
             line = {"step": step, "seconds": round(elapsed), **{k: round(v, 4) for k, v in figures.items()}}
-            print(line, flush=True)
-            with (options.out / "log.jsonl").open("a") as log:
-                log.write(json.dumps(line) + "\n")
+            tell(line, options.out)
             state = {
                 "model": model.state_dict(),
                 "average": average.state_dict(),
@@ -283,8 +278,7 @@ def main() -> None:
                 "elapsed": elapsed,
             }
             state |= {"optimizer": optimizer.state_dict(), "heads": heads}
-            torch.save(state, saved.with_suffix(".part"))
-            saved.with_suffix(".part").replace(saved)
+            save_state(state, saved)
             last_save = time.monotonic()
 
 

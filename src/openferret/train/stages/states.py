@@ -1,0 +1,40 @@
+"""What every stage keeps: its state, its log, and the average of its weights."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+
+def save_state(state: Mapping[str, Any], file: Path) -> None:
+    """Writes tensors and numbers, whole or not at all: a stage may be stopped at any moment."""
+    partial = file.with_suffix(".part")
+    torch.save(dict(state), partial)
+    partial.replace(file)
+
+
+def tell(line: Mapping[str, Any], folder: Path) -> None:
+    """Prints figures, and adds them to the folder's `log.jsonl`."""
+    print(dict(line), flush=True)
+    with (folder / "log.jsonl").open("a") as log:
+        log.write(json.dumps(dict(line)) + "\n")
+
+
+@torch.no_grad()
+def follow(average: nn.Module, model: nn.Module, step: int, most: float) -> None:
+    """Draws averaged weights towards those that are trained, in place.
+
+    Args:
+        average: of the weights so far.
+        model: of the same architecture.
+        step: how many steps were taken before; the first ones count for more.
+        most: the highest share that stays as it was.
+    """
+    stays = min(most, (1 + step) / (10 + step))
+    for kept, new in zip(average.parameters(), model.parameters(), strict=True):
+        kept.lerp_(new, 1 - stays)
