@@ -74,6 +74,26 @@ def test_a_passing_failure_is_tried_again_and_a_lasting_one_is_not(serve):
         assert len(requests) == 1
 
 
+def test_a_server_that_asks_to_wait_is_given_the_time(monkeypatch):
+    answers = iter(
+        [
+            TransportError("HTTP 429", may_pass=True, wait=7.0),
+            b'{"choices": [{"message": {"content": "Yes"}}]}',
+        ]
+    )
+
+    def post(*_):
+        if isinstance(answer := next(answers), TransportError):
+            raise answer
+        return answer
+
+    waited = []
+    monkeypatch.setattr("openferret.eval.transport.post_chat", post)
+    monkeypatch.setattr("openferret.eval.transport.time.sleep", waited.append)
+    assert server("http://127.0.0.1:1/v1").chat([]) == "Yes"
+    assert waited == [7.0]
+
+
 def test_a_redirect_is_not_followed(serve):
     with serve(lambda *_: 307) as (url, requests):
         with pytest.raises(TransportError, match="307"):

@@ -46,6 +46,16 @@ def test_the_namer_is_taught_again_once_the_language_stage_moved_its_sampler(dat
     assert "--language" in stages["naming-again"].arguments
 
 
+def test_what_a_detector_saw_is_read_first_and_reaches_the_vision_side(data, tmp_path):
+    seen = tmp_path / "detected.jsonl"
+    seen.write_text('{"picture": "flickr30k:1", "class": "cup", "score": 0.5, "box": [0, 0, 1, 1]}\n')
+    stages = kit_stages(data, tmp_path, 1, 1, detected=seen)
+    assert [one.name for one in stages if str(seen) in one.arguments] == ["trunk", "naming", "naming-again"]
+    seen.write_text("{}")
+    with pytest.raises(InputError, match="line 1"):
+        kit_stages(data, tmp_path, 1, 1, detected=seen)
+
+
 def test_it_goes_on_where_it_stopped(tmp_path):
     stages = [Stage(name, name, ()) for name in ("first", "second", "third")]
     ran: list[str] = []

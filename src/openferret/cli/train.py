@@ -95,6 +95,12 @@ def kit(
         ),
     ] = None,
     closer_minutes: Annotated[float, typer.Option(help="Of the closer look at regions.")] = 26,
+    detected: Annotated[
+        Path | None,
+        typer.Option(
+            help="What a detector saw on the train pictures (see docs/training.md), to learn from too."
+        ),
+    ] = None,
 ) -> None:
     """Train Kit from SmolLM2, EfficientNet-Lite2 and Flickr30k Entities (and COCO, if it is there) on a CPU.
 
@@ -102,6 +108,6 @@ def kit(
     """
     from openferret.train.kit import kit_stages, run_stages
 
-    stages = kit_stages(data, out, trunk_minutes, language_minutes, start, build, closer_minutes)
+    stages = kit_stages(data, out, trunk_minutes, language_minutes, start, build, closer_minutes, detected)
     run_stages(stages, out, lambda text: typer.echo(text, err=True))
     typer.echo(out / "adapter.safetensors")

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from http.client import HTTPException
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -16,11 +19,23 @@ from openferret.errors import InputError, OpenFerretError
 from openferret.eval.files import parse_json
 
 _LARGEST_REPLY = 16 * 2**20
-_AGAIN = {408, 409, 425, 429, 500, 502, 503, 504}
+_AGAIN = {408, 409, 425, 429, 500, 502, 503, 504, 529}
+_LONGEST_WAIT = 600.0
 
 
 class TransportError(OpenFerretError):
-    """A server that does not answer, or not as an OpenAI-compatible server does."""
+    """A server that does not answer, or not as an OpenAI-compatible server does.
+
+    Args:
+        reason: in a few words.
+        may_pass: whether the same request may succeed later.
+        wait: seconds that the server asks to wait, or None.
+    """
+
+    def __init__(self, reason: str, may_pass: bool = False, wait: float | None = None) -> None:
+        super().__init__(reason)
+        self.may_pass = may_pass
+        self.wait = wait
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
@@ -67,37 +82,70 @@ class ChatServer:
         body = json.dumps({"model": self.model, "messages": messages, **settings}).encode()
         for left in reversed(range(self.tries)):
             try:
-                return _first_choice(self._post(body))
+                return _first_choice(decoded_reply(post_chat(self, body)))
             except TransportError as error:
-                if not left or not getattr(error, "may_pass", False):
+                if not left or not error.may_pass:
                     raise
-                time.sleep(self.pause * 2 ** (self.tries - 1 - left))
+                time.sleep(max(self.pause * 2 ** (self.tries - 1 - left), error.wait or 0.0))
         raise InputError("tries must be at least 1")
 
-    def _post(self, body: bytes) -> Any:
-        headers = {"Content-Type": "application/json"}
-        if self.key:
-            headers["Authorization"] = f"Bearer {self.key}"
-        request = urllib.request.Request(f"{self.url.rstrip('/')}/chat/completions", body, headers)
-        opener = urllib.request.build_opener(_NoRedirects)
+
+def post_chat(server: ChatServer, body: bytes) -> bytes:
+    """Makes one request, once; the reply's bytes, whatever they are.
+
+    Args:
+        server: with address, key and time limit; its `tries` and `pause` are not used.
+        body: JSON of the request.
+
+    Raises:
+        TransportError: no reply, or one of more than 16 MB.
+    """
+    headers = {"Content-Type": "application/json"}
+    if server.key:
+        headers["Authorization"] = f"Bearer {server.key}"
+    request = urllib.request.Request(f"{server.url.rstrip('/')}/chat/completions", body, headers)
+    opener = urllib.request.build_opener(_NoRedirects)
+    try:
+        with opener.open(request, timeout=server.timeout) as reply:
+            content: bytes = reply.read(_LARGEST_REPLY + 1)
+    except urllib.error.HTTPError as error:
+        with error:  # it is the reply, and holds the connection
+            wait = _seconds(error.headers.get("Retry-After"), error.headers.get("Date"))
+        raise TransportError(f"HTTP {error.code} {error.reason}", error.code in _AGAIN, wait) from None
+    except (OSError, ValueError, HTTPException) as error:  # refused, timed out, torn, no such host, not HTTP
+        raise TransportError(f"{type(error).__name__}: {error}", may_pass=True) from None
+    if len(content) > _LARGEST_REPLY:
+        raise TransportError(f"a reply of more than {_LARGEST_REPLY >> 20} MB")
+    return content
+
+
+def decoded_reply(content: bytes) -> Mapping[str, Any]:
+    """A reply's JSON object.
+
+    Raises:
+        TransportError: it is none; the same request may succeed later.
+    """
+    try:
+        reply = parse_json(content.decode("utf-8"), "the reply")
+    except (InputError, UnicodeDecodeError) as error:
+        raise TransportError(str(error), may_pass=True) from None
+    if not isinstance(reply, Mapping):
+        raise TransportError("a reply that is not a JSON object", may_pass=True)
+    return reply
+
+
+def _seconds(value: str | None, now: str | None) -> float | None:
+    """Retry-After in seconds or as a date; None for nonsense; never more than ten minutes."""
+    if not value:
+        return None
+    try:
+        wait = float(value)
+    except ValueError:
         try:
-            with opener.open(request, timeout=self.timeout) as reply:
-                content = reply.read(_LARGEST_REPLY + 1)
-        except urllib.error.HTTPError as error:
-            error.close()  # it is the reply, and holds the connection
-            raise _failure(f"HTTP {error.code} {error.reason}", error.code in _AGAIN) from None
-        except (OSError, ValueError) as error:  # refused, timed out, reset, torn, no such host
-            raise _failure(f"{type(error).__name__}: {error}", may_pass=True) from None
-        except Exception as error:  # http.client's own errors have a base of their own
-            if type(error).__module__ != "http.client":
-                raise
-            raise _failure(f"not HTTP: {type(error).__name__}", may_pass=True) from None
-        if len(content) > _LARGEST_REPLY:
-            raise _failure(f"a reply of more than {_LARGEST_REPLY >> 20} MB", may_pass=False)
-        try:
-            return parse_json(content.decode("utf-8"), "the reply")
-        except (InputError, UnicodeDecodeError) as error:
-            raise _failure(str(error), may_pass=True) from None
+            wait = (parsedate_to_datetime(value) - parsedate_to_datetime(now or value)).total_seconds()
+        except (TypeError, ValueError):
+            return None
+    return min(max(wait, 0.0), _LONGEST_WAIT) if math.isfinite(wait) else None
 
 
 def key_from(variable: str | None) -> str | None:
@@ -114,13 +162,7 @@ def key_from(variable: str | None) -> str | None:
     return key
 
 
-def _failure(reason: str, may_pass: bool) -> TransportError:
-    error = TransportError(reason)
-    error.may_pass = may_pass  # type: ignore[attr-defined]
-    return error
-
-
-def _first_choice(reply: Any) -> str:
+def _first_choice(reply: Mapping[str, Any]) -> str:
     try:
         words = reply["choices"][0]["message"]["content"]
     except (KeyError, IndexError, TypeError):
@@ -128,5 +170,5 @@ def _first_choice(reply: Any) -> str:
     if isinstance(words, list):  # content parts
         words = "".join(str(part.get("text", "")) for part in words if isinstance(part, Mapping))
     if not isinstance(words, str) or not words.strip():
-        raise _failure("a reply without words", may_pass=False)
+        raise TransportError("a reply without words")
     return words

@@ -49,6 +49,7 @@ def kit_stages(
     start: Path | None = None,
     build: Path | None = None,
     closer_minutes: float = 26,
+    detected: Path | None = None,
 ) -> tuple[Stage, ...]:
     """The stages in order.
 
@@ -60,10 +61,12 @@ def kit_stages(
         start: an adapter to go on from; None trains from the published weights.
         build: a data set that `openferret data build` has made, whose dialogues stage L mixes in.
         closer_minutes: of the closer look.
+        detected: what a detector saw on the train pictures, from `openferret.train.stages.run_detector`; the vision
+            side and the namer learn from it too.
 
     Raises:
-        InputError: the data are not there, the minutes are not positive, or the build is none or holds pictures
-            that Kit is measured on.
+        InputError: the data are not there, the minutes are not positive, the build is none or holds pictures
+            that Kit is measured on, or the detections cannot be read.
 
     Example:
         >>> from openferret.train.kit import kit_stages
@@ -87,6 +90,12 @@ def kit_stages(
 
         allowed_pictures(Dataset.open(build), data)
         mixed = ("--build", str(build))
+    seen: tuple[str, ...] = ()
+    if detected is not None:
+        from openferret.train.stages.detected import read_detections
+
+        read_detections(detected)
+        seen = ("--detected", str(detected))
     trunk, language, closer = (out / name for name in ("trunk", "language", "closer-look"))
     adapter = out / "adapter.safetensors"
     given = ("--data", str(data))
@@ -97,9 +106,9 @@ def kit_stages(
         Stage(
             "trunk",
             f"{train}.run_trunk",
-            (*given, *begin, "--out", str(trunk), "--minutes", str(trunk_minutes)),
+            (*given, *begin, *seen, "--out", str(trunk), "--minutes", str(trunk_minutes)),
         ),
-        Stage("naming", f"{train}.run_naming", (*given, "--trunk", state, "--views", "1")),
+        Stage("naming", f"{train}.run_naming", (*given, *seen, "--trunk", state, "--views", "1")),
         Stage(
             "language",
             f"{train}.run_language",
@@ -114,7 +123,7 @@ def kit_stages(
         Stage(
             "naming-again",
             f"{train}.run_naming",
-            (*given, "--trunk", state, "--language", str(language / "state.pt")),
+            (*given, *seen, "--trunk", state, "--language", str(language / "state.pt")),
         ),
         Stage(
             "closer-look",

@@ -56,17 +56,21 @@ def test_the_adapter_and_the_base_weights_make_the_whole_model():
     closer_ones = [
         name for name in tensors if name.startswith("model.closer_look.") and tensors[name].ndim > 1
     ]
-    assert all(stored[name].dtype == torch.int8 for name in [*linears, *closer_ones])
+    large = [name for name in closer_ones if tensors[name].numel() >= 4096]
+    assert all(stored[name].dtype == torch.int8 for name in [*linears, *large])
+    assert stored["new_rows"].dtype == torch.float16
     own = {f"model.closer_look.{name}": one for name, one in closer.state_dict().items()}
     assert all(torch.allclose(own[name], tensors[name], atol=5e-3) for name in closer_ones)
-    assert all(torch.allclose(state[n], t, atol=1e-3) for n, t in trunk_tensors(stored).items())
+    assert all(torch.allclose(state[n], t, atol=5e-3) for n, t in trunk_tensors(stored).items())
     moved = {name: tensor + 1 if "sampler" in name else tensor for name, tensor in state.items()}
-    kept = adapter_tensors(
-        moved, {n: t for n, t in language.state_dict().items() if n in learned}, own_sampler=True
+    kept = widened(
+        adapter_tensors(
+            moved, {n: t for n, t in language.state_dict().items() if n in learned}, own_sampler=True
+        )
     )
     sampled = [name for name in tensors if name.startswith("model.sampler.")]
     assert sampled
-    assert all(torch.allclose(kept[name].float(), tensors[name] + 1, atol=1e-2) for name in sampled)
+    assert all(torch.allclose(kept[name], tensors[name] + 1, atol=2e-2) for name in sampled)
     again = language_tensors(stored)
     own = language.state_dict()
     assert set(again) == {name for name in learned if not name.startswith("trunk.")}

@@ -8,38 +8,17 @@ from __future__ import annotations
 
 import json
 import math
-import urllib.error
-import urllib.request
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
-from http.client import HTTPException
 from typing import Any, TypeAlias
 
-from openferret.errors import InputError
-from openferret.eval.files import parse_json
-from openferret.eval.transport import ChatServer, TransportError
+from openferret.eval.transport import ChatServer, TransportError, decoded_reply, post_chat
 
 Messages: TypeAlias = Sequence[Mapping[str, str]]
 
-_LARGEST_REPLY = 4 * 2**20
-_AGAIN = {408, 409, 425, 429, 500, 502, 503, 504, 529}
-_LONGEST_WAIT = 600.0
-
 
 class CompletionError(TransportError):
-    """A request without a usable reply.
-
-    Args:
-        reason: in a few words.
-        may_pass: whether the same request may succeed later.
-        wait: seconds that the server asks to wait, or None.
-    """
-
-    def __init__(self, reason: str, may_pass: bool, wait: float | None = None) -> None:
-        super().__init__(reason)
-        self.may_pass = may_pass
-        self.wait = wait
+    """A request without a usable reply."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +59,10 @@ def request_completion(server: ChatServer, messages: Messages, settings: Mapping
         CompletionError: no usable reply.
     """
     body = json.dumps({"model": server.model, "messages": list(messages), **settings}).encode()
-    reply = _decoded(_posted(server, body))
+    try:
+        reply = decoded_reply(post_chat(server, body))
+    except TransportError as error:
+        raise CompletionError(str(error), error.may_pass, error.wait) from None
     try:
         choice = reply["choices"][0]
         text = choice["message"]["content"]
@@ -97,57 +79,6 @@ def request_completion(server: ChatServer, messages: Messages, settings: Mapping
         _count(usage.get("completion_tokens"), estimate_tokens(text)),
         choice.get("finish_reason") != "length",
     )
-
-
-class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    """A redirect would carry the key to another host."""
-
-    def redirect_request(self, *_: Any) -> None:
-        return None
-
-
-def _posted(server: ChatServer, body: bytes) -> bytes:
-    headers = {"Content-Type": "application/json"}
-    if server.key:
-        headers["Authorization"] = f"Bearer {server.key}"
-    request = urllib.request.Request(f"{server.url.rstrip('/')}/chat/completions", body, headers)
-    opener = urllib.request.build_opener(_NoRedirects)
-    try:
-        with opener.open(request, timeout=server.timeout) as reply:
-            content: bytes = reply.read(_LARGEST_REPLY + 1)
-    except urllib.error.HTTPError as error:
-        with error:
-            wait = _seconds(error.headers.get("Retry-After"), error.headers.get("Date"))
-        raise CompletionError(f"HTTP {error.code} {error.reason}", error.code in _AGAIN, wait) from None
-    except (OSError, ValueError, HTTPException) as error:  # refused, timed out, torn, not HTTP
-        raise CompletionError(f"{type(error).__name__}: {error}", may_pass=True) from None
-    if len(content) > _LARGEST_REPLY:
-        raise CompletionError(f"a reply of more than {_LARGEST_REPLY >> 20} MB", may_pass=False)
-    return content
-
-
-def _decoded(content: bytes) -> Mapping[str, Any]:
-    try:
-        reply = parse_json(content.decode("utf-8"), "the reply")
-    except (InputError, UnicodeDecodeError) as error:
-        raise CompletionError(str(error), may_pass=True) from None
-    if not isinstance(reply, Mapping):
-        raise CompletionError("a reply that is not a JSON object", may_pass=True)
-    return reply
-
-
-def _seconds(value: str | None, now: str | None) -> float | None:
-    """Retry-After in seconds or as a date; None for nonsense; never more than ten minutes."""
-    if not value:
-        return None
-    try:
-        wait = float(value)
-    except ValueError:
-        try:
-            wait = (parsedate_to_datetime(value) - parsedate_to_datetime(now or value)).total_seconds()
-        except (TypeError, ValueError):
-            return None
-    return min(max(wait, 0.0), _LONGEST_WAIT) if math.isfinite(wait) else None
 
 
 def _count(value: Any, otherwise: int) -> int:

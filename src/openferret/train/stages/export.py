@@ -3,7 +3,7 @@ r"""Training states -> the adapter that the package ships.
     python -m openferret.train.stages.export --trunk STATE --language STATE --closer STATE \
         --out src/openferret/kit/adapter.safetensors
 
-Low-rank updates and the closer look are kept in eight bits, everything else in float16.
+Matrices and kernels are kept in eight bits; vectors, small matrices and the rows of new words in float16.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ CLOSER_FROZEN = (
     "model.closer_look.trunk.stem",
     *(f"model.closer_look.trunk.stages.{stage}." for stage in range(3)),
 )
+_SMALL = 4096  # values: matrices of fewer are not worth rounding
 TRUNK_PARTS = {
     "vision": "vision_tower",
     "locator": "locator",
@@ -68,15 +69,23 @@ def adapter_tensors(
     tensors["new_rows"] = torch.cat([language["special"], location])
     kept: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
-        if name.startswith("lora."):
-            kept |= quantized(name, tensor.detach().float())
-        elif not name.startswith(FROZEN):
-            kept[name] = tensor.detach().to(torch.float16).contiguous()
+        if not name.startswith(FROZEN):
+            kept |= _stored(name, tensor)
     return kept
 
 
+def _stored(name: str, tensor: Tensor) -> dict[str, Tensor]:
+    """A tensor as the adapter keeps it; a new word's row stands among published ones and is kept exactly."""
+    rounded = (
+        tensor.ndim > 1 and (tensor.numel() >= _SMALL or name.startswith("lora.")) and name != "new_rows"
+    )
+    if rounded:
+        return quantized(name, tensor.detach().float())
+    return {name: tensor.detach().to(torch.float16).contiguous()}
+
+
 def closer_tensors(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors of the adapter that make a closer look: matrices in eight bits, vectors in float16.
+    """Tensors of the adapter that make a closer look.
 
     Args:
         state: of `openferret.model.closer_look.CloserLook`; what its training leaves as published is not kept.
@@ -85,7 +94,7 @@ def closer_tensors(state: dict[str, Tensor]) -> dict[str, Tensor]:
     for name, tensor in state.items():
         full = f"model.closer_look.{name}"
         if not full.startswith(CLOSER_FROZEN):
-            tensors |= quantized(full, tensor.detach().float()) if tensor.ndim > 1 else {full: tensor.half()}
+            tensors |= _stored(full, tensor)
     return tensors
 
 

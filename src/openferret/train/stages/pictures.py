@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -28,16 +28,27 @@ COLLECTIVE = frozenset(
     series set several stack team trio variety
     """.split()  # noqa: SIM905 (a list of thirty quoted words is harder to read)
 )
+NAMES_FROM = 0.3
+"""A detector's boxes of lower scores are looked for, but do not teach what a region is called."""
 
 
 @dataclass(frozen=True)
 class Named:
-    """A phrase and the boxes it names, in 0..1; `people` marks persons, who are never safe negatives."""
+    """A phrase and the boxes it names, in 0..1.
+
+    Attributes:
+        text: as said.
+        head: its head noun.
+        boxes: one for each thing.
+        people: marks persons, who are never safe negatives.
+        detected: how sure a detector is of it, 0..1; 0 if somebody said so.
+    """
 
     text: str
     head: str
     boxes: tuple[NormalizedBox, ...]
     people: bool
+    detected: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -51,6 +62,7 @@ class Record:
         people: whether there are any.
         captions: with their boxes.
         name: of the picture, as `openferret.data.building.leaks.identities` writes it: "coco:42", "flickr30k:36979".
+        absent: classes that a detector did not see on it.
     """
 
     row: int
@@ -59,20 +71,29 @@ class Record:
     people: bool
     captions: tuple[Caption, ...] = ()
     name: str = ""
+    absent: tuple[str, ...] = ()
 
     def names(self, alone: bool = True) -> dict[NormalizedBox, dict[str, float]]:
         """What each box is called: head nouns and their share of its phrases.
+
+        What a detector saw names only boxes that nobody has named, where it is sure, and no persons: it does not tell
+        men from women.
 
         Args:
             alone: only phrases of one box; else also of several ("two dogs": each is a dog), but for
                 collective nouns ("a crowd").
         """
         counts: dict[NormalizedBox, dict[str, float]] = {}
+        said = {box for one in self.named if not one.detected for box in one.boxes}
         for one in self.named:
             several = len(one.boxes) > 1
             if several and (alone or one.head in COLLECTIVE or len(one.boxes) > 6):
                 continue
+            if one.detected and (one.people or one.detected < NAMES_FROM):
+                continue
             for box in one.boxes:
+                if one.detected and box in said:
+                    continue
                 heads = counts.setdefault(box, {})
                 heads[one.head] = heads.get(one.head, 0.0) + (0.5 if several else 1.0)
         return {
@@ -125,15 +146,7 @@ def coco_records(annotations: Path, first_row: int, training: bool = True) -> tu
     for picture in sorted(content["images"], key=lambda entry: int(entry["id"])):
         if held_out(picture["id"]) == training or picture["id"] not in boxes:
             continue
-        named = []
-        for name, found in boxes[picture["id"]].items():
-            article = "an" if name[0] in "aeiou" else "a"
-            text = f"{article} {name}" if len(found) == 1 else f"the {name}s"
-            named.append(Named(text, head_noun(name), tuple(found), name == "person"))
-            if len(found) > 1:
-                named += [
-                    Named(f"{article} {name}", head_noun(name), (box,), name == "person") for box in found
-                ]
+        named = class_phrases(boxes[picture["id"]])
         classes = boxes[picture["id"]].keys() | crowds.get(picture["id"], set())
         heads = frozenset(head_noun(name) for name in classes)
         row = first_row + len(files)
@@ -142,6 +155,37 @@ def coco_records(annotations: Path, first_row: int, training: bool = True) -> tu
         )
         files.append(picture["file_name"])
     return records, files
+
+
+def class_phrases(boxes: Mapping[str, Sequence[NormalizedBox]]) -> list[Named]:
+    """Boxes by class as phrases: each box ("a cup") and, where there are several, all of them ("the cups").
+
+    Example:
+        >>> [one.text for one in class_phrases({"cup": [(0.1, 0.1, 0.2, 0.2), (0.5, 0.1, 0.6, 0.2)]})]
+        ['the cups', 'a cup', 'a cup']
+    """
+    named = []
+    for name, found in boxes.items():
+        head, people = head_noun(name), name == "person"
+        text = f"an {name}" if name[0] in "aeiou" else f"a {name}"
+        if len(found) > 1:
+            named.append(Named(f"the {name}s", head, tuple(found), people))
+        named += [Named(text, head, (box,), people) for box in found]
+    return named
+
+
+def overlap(one: NormalizedBox, other: NormalizedBox) -> float:
+    """IoU of two boxes.
+
+    Example:
+        >>> round(overlap((0.0, 0.0, 1.0, 1.0), (0.0, 0.0, 0.5, 1.0)), 6)
+        0.5
+    """
+    width = min(one[2], other[2]) - max(one[0], other[0])
+    height = min(one[3], other[3]) - max(one[1], other[1])
+    shared = max(width, 0.0) * max(height, 0.0)
+    areas = sum((box[2] - box[0]) * (box[3] - box[1]) for box in (one, other))
+    return shared / max(areas - shared, 1e-9)
 
 
 def pixel_store(target: Path, files: Sequence[Path]) -> NDArray[np.uint8]:

@@ -169,6 +169,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--start", type=Path, help="adapter.safetensors that the first leg goes on from")
+    parser.add_argument("--detected", type=Path, help="what run_detector saw on the train pictures")
     parser.add_argument("--minutes", type=float, default=26)
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--side", type=int, default=128)
@@ -178,7 +179,9 @@ def main() -> None:
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(options.seed)
-    store, train, dev, mini = load_records(options.data, options.pictures or options.out / "pictures.npy")
+    store, train, dev, mini = load_records(
+        options.data, options.pictures or options.out / "pictures.npy", options.detected
+    )
     _, heads = prepare_words(train + dev + mini)
     nouns = {head: number for number, head in enumerate(heads)}
     boxes = named_boxes(list({record.row: record for record in train}.values()), nouns, alone=False)

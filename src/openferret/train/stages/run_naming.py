@@ -208,6 +208,7 @@ def main() -> None:
     parser.add_argument(
         "--language", type=Path, help="stage L's state, whose sampler takes the trunk's place"
     )
+    parser.add_argument("--detected", type=Path, help="what run_detector saw on the train pictures")
     parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--drawings", type=int, default=1, help="of each box in every kind")
     parser.add_argument("--views", type=int, default=2, help="of each picture: the whole and random crops")
@@ -215,7 +216,9 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=1e-3)
     options = parser.parse_args()
     torch.manual_seed(0)
-    store, train, dev, mini = load_records(options.data, options.trunk.parent / "pictures.npy")
+    store, train, dev, mini = load_records(
+        options.data, options.trunk.parent / "pictures.npy", options.detected
+    )
     words, heads = prepare_words(train + dev + mini)
     train = list({record.row: record for record in train}.values())
     model = TrunkModel(words.table.shape[1], len(heads))
@@ -239,10 +242,11 @@ def main() -> None:
         layer.requires_grad_(True)
     began = time.monotonic()
     sampler = "trunk" if options.language is None else "language"  # whose sampler the features were read with
+    teachers = "captions" if options.detected is None else "captions-detected"
     nouns = {head: number for number, head in enumerate(heads)}
     views = []
     for view in range(options.views):
-        name = f"named-{state['step']}-{options.side}-{sampler}-{options.drawings}-{view}.pt"
+        name = f"named-{state['step']}-{options.side}-{sampler}-{teachers}-{options.drawings}-{view}.pt"
         kept = options.trunk.with_name(name)
         if not kept.exists():
             read = read_all(model, store, train, nouns, options.side, drawings=options.drawings, view=view)

@@ -27,6 +27,7 @@ from openferret.flickr30k import development_names, read_entities
 from openferret.kit.conversion import language_model, vision_model
 from openferret.model.vision import fold_batch_norm
 from openferret.processing.geometry import region_geometry
+from openferret.train.stages.detected import Companions, read_detections, with_detections
 from openferret.train.stages.export import trunk_tensors
 from openferret.train.stages.pictures import (
     WHOLE,
@@ -136,9 +137,17 @@ def paired_iou(boxes: Tensor, targets: Tensor) -> Tensor:
 
 
 def load_records(
-    data: Path, cache: Path
+    data: Path, cache: Path, detected: Path | None = None
 ) -> tuple[NDArray[np.uint8], list[Record], list[Record], list[Record]]:
-    """Pixel store, train records (COCO four times), dev records, COCO mini-val records."""
+    """Pixel store, train records (COCO four times), dev records, COCO mini-val records.
+
+    Args:
+        data: as `--data`.
+        cache: of the pixel store.
+        detected: what a detector saw on the train pictures (`openferret.train.stages.detected`), if anything.
+    """
+    seen = read_detections(detected) if detected is not None else {}
+    classes = sorted({one.name for found in seen.values() for one in found})
     names = (data / "train.txt").read_text().split()
     kept_back = development_names(names)
     files = [data / "flickr30k-images" / f"{name}.jpg" for name in names]
@@ -146,8 +155,11 @@ def load_records(
     dev: list[Record] = []
     for row, picture in enumerate(read_entities(data, names)):
         record = flickr_record(row, picture)
-        if record.named:
-            (dev if picture.name in kept_back else train).append(record)
+        if record.named and picture.name in kept_back:
+            dev.append(record)
+        elif record.named:
+            found = seen.get(record.name)
+            train.append(record if found is None else with_detections(record, found, classes))
     annotations = data / "instances_train2017.json"
     mini: list[Record] = []
     if annotations.is_file():
@@ -169,7 +181,7 @@ def prepare_words(records: list[Record]) -> tuple[Words, list[str]]:
     counts: dict[str, int] = {}
     for record in records:
         for one in record.named:
-            counts[one.head] = counts.get(one.head, 0) + 1
+            counts[one.head] = counts.get(one.head, 0) + (not one.detected)
             mirrored = mirror_words(one.text)
             texts |= {one.text, one.text.lower(), mirrored, mirrored.lower()}
     heads = sorted(head for head, count in counts.items() if count >= 5)
@@ -215,6 +227,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--start", type=Path, help="adapter.safetensors that the first leg goes on from")
+    parser.add_argument("--detected", type=Path, help="what run_detector saw on the train pictures")
     parser.add_argument("--minutes", type=float, default=50)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--side", type=int, default=320)
@@ -223,10 +236,11 @@ def main() -> None:
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(options.seed)
-    store, train, dev, mini = load_records(options.data, options.out / "pictures.npy")
+    store, train, dev, mini = load_records(options.data, options.out / "pictures.npy", options.detected)
     words, heads = prepare_words(train + dev + mini)
     index = {head: position for position, head in enumerate(heads)}
     classes = [one for record in train if not record.captions for one in record.named]
+    companions = Companions.of(train)
     nouns = noun_table(words, heads)
     model = untrained(words, heads)
     if options.start is not None:
@@ -249,7 +263,9 @@ def main() -> None:
         began = time.monotonic()
         generator = np.random.default_rng([options.seed, step])
         chosen = [train[k] for k in generator.choice(len(train), options.batch, replace=False)]
-        batch = sample_batch(store, chosen, index, generator, options.side, classes=classes)
+        batch = sample_batch(
+            store, chosen, index, generator, options.side, classes=classes, companions=companions
+        )
         losses = compute_losses(model, batch, words, nouns)
         total = torch.stack([WEIGHTS[name] * value for name, value in losses.items()]).sum()
         optimizer.zero_grad(set_to_none=True)

@@ -25,6 +25,7 @@ from openferret.model.sampler import SpatialAwareSampler
 from openferret.model.vision import EfficientNetLiteConfig, EfficientNetLiteModel, VisionOutput, cell_centres
 from openferret.processing.geometry import RegionGeometry, SamplerGeometry, region_geometry
 from openferret.train.objectives.place import place_losses
+from openferret.train.stages.detected import Companions
 from openferret.train.stages.losses import centre_cells, focal_loss, generalized_iou
 from openferret.train.stages.pictures import Named, Record, crop_pixels, mirror_words, random_crop
 from openferret.train.stages.regions import KINDS, draw_region
@@ -101,12 +102,13 @@ def sample_batch(
     regions_each: int = 10,
     absent_each: int = 4,
     classes: Sequence[Named] = (),
+    companions: Companions | None = None,
 ) -> Batch:
     """Draws crops, phrases, regions and phrases that are not there.
 
     Phrases that are not there come from the batch's other pictures; where everything of these `classes` is
     annotated (COCO's pictures, which have no captions), from the classes, as often as they occur: the frequent
-    ones are the hard ones.
+    ones are the hard ones. Where a detector has been (`companions`), as many again are classes that it did not see.
     """
     crops = [random_crop(generator) for _ in records]
     texts: list[str] = []
@@ -128,7 +130,8 @@ def sample_batch(
         pointed: set[object] = set()
         for position in order[:phrases_each]:
             named, found = shown[position]
-            if len(pointed) < regions_each and len(found) == 1 and named.boxes[0] not in pointed:
+            nameable = len(found) == 1 and named.boxes[0] in names and named.boxes[0] not in pointed
+            if len(pointed) < regions_each and nameable:
                 kind = KINDS[generator.integers(0, 3)]
                 points, _ = draw_region(
                     (found[0][0], found[0][1], found[0][2], found[0][3]), kind, KIT_SAMPLER.points, generator
@@ -140,6 +143,10 @@ def sample_batch(
                 region_phrases.append(len(texts))
                 pointed.add(named.boxes[0])
             whole = bool(generator.random() < (0.6 if len(found) > 1 else 0.8))
+            if named.detected or not record.captions:  # "a cup" is any of them, where all are known
+                like = {box: None for other, each in shown if other.head == named.head for box in each}
+                whole = whole and len(like) == len(found)
+                found = list(like)
             if whole:
                 found = [
                     tuple(f(box[k] for box in found) for f, k in ((min, 0), (min, 1), (max, 2), (max, 3)))
@@ -157,6 +164,11 @@ def sample_batch(
             named = others[int(generator.integers(0, len(others)))]
             if named.head not in record.heads and not (named.people and record.people):
                 texts.append(vary(named.text, generator))
+                picture.append(index)
+                merged.append(bool(generator.random() < 0.7))
+        for _ in range(absent_each if record.absent else 0):
+            if companions is not None and (name := companions.absent(record, generator)) is not None:
+                texts.append(vary(name, generator))
                 picture.append(index)
                 merged.append(bool(generator.random() < 0.7))
     padded, valid = pad_boxes(boxes, MAX_BOXES)
