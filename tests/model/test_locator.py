@@ -68,6 +68,22 @@ def test_instances_below_the_threshold_are_dropped_but_never_all():
     assert scores[0] < 0.3
 
 
+def test_a_part_of_a_better_instance_is_none_and_neither_is_what_holds_it():
+    middle, whole, part, beside = (
+        (0.2, 0.2, 0.6, 0.6),
+        (0.0, 0.0, 1.0, 1.0),
+        (0.3, 0.3, 0.45, 0.45),
+        (0.55, 0.2, 0.9, 0.6),
+    )
+    boxes, scores = distinct_instances(
+        located([3.0, 2.9, 2.8, 2.7], [middle, whole, part, beside]), 0, threshold=0.3
+    )
+    torch.testing.assert_close(boxes, torch.tensor([middle, beside]))
+    assert len(scores) == 2
+    boxes, _ = distinct_instances(located([2.9, 3.0], [middle, whole]), 0, threshold=0.3)
+    assert boxes.tolist() == [list(whole)]
+
+
 def test_a_cells_box_holds_its_centre_and_stays_on_the_picture():
     boxes = boxes_from_distances(torch.randn(1, 12, 4) * 4, rows=3, columns=4)[0].unflatten(0, (3, 4))
     assert ((boxes >= 0) & (boxes <= 1)).all()

@@ -50,7 +50,9 @@ def test_what_a_detector_saw_is_read_first_and_reaches_the_vision_side(data, tmp
     seen = tmp_path / "detected.jsonl"
     seen.write_text('{"picture": "flickr30k:1", "class": "cup", "score": 0.5, "box": [0, 0, 1, 1]}\n')
     stages = kit_stages(data, tmp_path, 1, 1, detected=seen)
-    assert [one.name for one in stages if str(seen) in one.arguments] == ["trunk", "naming", "naming-again"]
+    assert [one.name for one in stages if str(seen) in one.arguments] == [
+        *("trunk", "naming", "naming-again", "calibrate")
+    ]
     seen.write_text("{}")
     with pytest.raises(InputError, match="line 1"):
         kit_stages(data, tmp_path, 1, 1, detected=seen)

@@ -21,6 +21,8 @@ CANDIDATES = 16
 """Cells whose boxes may be the one that overlaps all others most: 8 find 0.1 % less on dev, 64 no more."""
 ALIKE = 0.6
 """IoU from which cells' boxes are taken to mean the same instance."""
+WITHIN = 0.7
+"""An instance that shares more of its area, or of a better one's, with a better one is a part of it, or the whole."""
 
 
 @dataclass(frozen=True)
@@ -227,7 +229,8 @@ def distinct_instances(
 ) -> tuple[Tensor, Tensor]:
     """The boxes of one phrase's instances, best first; each is the mean of the boxes that overlap its best one.
 
-    (On dev F1 of the boxes is 0.353 rather than 0.319 at an IoU of 0.7, and the same at 0.5.)
+    (On dev F1 of the boxes is 0.353 rather than 0.319 at an IoU of 0.7, and the same at 0.5.) A box that mostly lies
+    within a better one, or has it within itself, is dropped: two in a hundred more of what is left is right.
 
     Args:
         located: from `Locator` with `merged` False.
@@ -250,4 +253,19 @@ def distinct_instances(
     # A box of no area overlaps not even itself, and stays as it is.
     alone = alike.sum(-1, keepdim=True) == 0
     voted = alike @ boxes / alike.sum(-1, keepdim=True).clamp(min=1e-12)
-    return torch.where(alone, boxes[chosen], voted), scores[chosen]
+    found = torch.where(alone, boxes[chosen], voted)
+    apart = _apart(found)
+    return found[apart], scores[chosen][apart]
+
+
+def _apart(boxes: Tensor) -> list[int]:
+    """Which boxes [n, 4], best first, neither lie within a better one that is kept nor have it within themselves."""
+    shared = torch.minimum(boxes[:, None, 2:], boxes[:, 2:]) - torch.maximum(boxes[:, None, :2], boxes[:, :2])
+    area = (boxes[:, 2:] - boxes[:, :2]).clamp(min=0).prod(-1)
+    smaller = torch.minimum(area[:, None], area).clamp(min=1e-9)
+    within: list[list[bool]] = (shared.clamp(min=0).prod(-1) / smaller > WITHIN).tolist()
+    kept: list[int] = []
+    for box in range(len(boxes)):
+        if not any(within[box][better] for better in kept):
+            kept.append(box)
+    return kept

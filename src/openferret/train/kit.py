@@ -143,7 +143,7 @@ def kit_stages(
                 *("--closer", str(closer / "state.pt"), "--out", str(adapter)),
             ),
         ),
-        Stage("calibrate", f"{train}.calibrate", (*given, "--adapter", str(adapter))),
+        Stage("calibrate", f"{train}.calibrate", (*given, *seen, "--adapter", str(adapter))),
     )
 
 

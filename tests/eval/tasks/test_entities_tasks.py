@@ -74,6 +74,16 @@ def test_refer_caption_by_hand(entities, reply):
     assert baseline.estimate.value == 0.5
 
 
+def test_for_each_phrase_a_region_counts_as_often_as_it_is_named(entities, reply):
+    with (entities["root"] / "Sentences" / "7.txt").open("a") as file:
+        file.write("[/EN#3/vehicles/scene A car] stands there .\n")
+    benchmark = load("refer-caption", entities)
+    replies = {one.id: reply("a car" if one.picture == "7" else "a cat") for one in benchmark.questions}
+    score = benchmark.score(benchmark.questions, replies)
+    assert value(score, "head noun, box") == 0.5
+    assert value(score, "head noun, box, each phrase") == pytest.approx(2 / 3)
+
+
 def test_regions_do_not_depend_on_the_order_of_the_split(entities):
     first = {one.id: one for one in load("refer-caption", entities).questions}
     entities["split_file"].write_text("8\n7\n")

@@ -1,7 +1,8 @@
 """What is at a region? Flickr30k Entities: boxes that are their entity's only one, pointed at in three ways.
 
 Right if the answer's head noun is the head of a phrase that names the region; exact if the whole phrase is
-one of these, but for case, punctuation and a leading article; CIDEr-D against all of them.
+one of these, but for case, punctuation and a leading article; CIDEr-D against all of them. A region counts once; for
+"each phrase" it counts as often as captions name it, so that what everybody mentions weighs more than what one does.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from openferret.eval.scores import Benchmark, Case, Figure, Score
 from openferret.eval.tasks.entities import Picture, picture_files, read_pictures, single_regions
 from openferret.nouns import head_noun
 
-VERSION = 2
+VERSION = 3
 QUESTION = prompts.REFER.format(region="[0]")
 _ARTICLES = frozenset({"a", "an", "the"})
 
@@ -89,8 +90,16 @@ def _score(asked: Sequence[_Region], truth: Sequence[_Region], replies: Replies)
         consensus = [
             100 * cider.cider_d(tokenize(text), one.number) for one, text in zip(chosen, texts, strict=True)
         ]
+        mentions = [
+            (picture, hit)
+            for one, picture, hit in zip(chosen, pictures, heads, strict=True)
+            for phrase in one.phrases
+            if head_noun(phrase)
+        ]
+        each = accuracy([picture for picture, _ in mentions], [hit for _, hit in mentions])
         figures += [
             Figure(f"head noun, {kind}", "strict", accuracy(pictures, heads)),
+            Figure(f"head noun, {kind}, each phrase", "strict", each),
             Figure(f"exact, {kind}", "strict", accuracy(pictures, exact)),
             Figure(f"CIDEr-D, {kind}", "strict", accuracy(pictures, consensus), "points"),
         ]

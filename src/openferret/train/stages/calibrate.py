@@ -3,9 +3,10 @@
     python -m openferret.train.stages.calibrate --data DIR --adapter src/openferret/kit/adapter.safetensors
 
 On dev (300 train pictures that are never trained on), logistic fits of four events: the box round a phrase is
-right; an instance's box is right (IoU >= 0.5 with any box of the phrase); the phrase is in the picture at all, by what
-is said to "Where is ...?" and to "Is there ...?" (against as many phrases of other pictures; and, with the same weight,
-COCO's classes on train pictures), with what the namer sees and, for nouns that it does not know, without.
+right; an instance's box is right (IoU >= 0.5 with any box of the phrase); the phrase is in the picture at all, by
+what is said to "Where is ...?" and to "Is there ...?" (against as many phrases of other pictures; and, with the same
+weight, COCO's classes on train pictures, or those that a detector has seen on dev), with what the namer sees and, for
+nouns that it does not know, without.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from openferret.kit.conversion import language_model, vision_model
 from openferret.model.locator import pairwise_iou
 from openferret.model.pictures import EncodedPictures
 from openferret.scene import Scene
+from openferret.train.stages.detected import Companions, read_detections, with_detections
 from openferret.train.stages.dialogues import Writer
 from openferret.train.stages.pictures import WHOLE, coco_records, flickr_record
 from openferret.train.stages.trunk import KIT_SAMPLER
@@ -55,6 +57,8 @@ class Evidence:
 
 
 Found: TypeAlias = dict[str, Evidence]
+SURE = 0.2
+"""Least score of a detected class that is taken for the truth."""
 PRESENCE = ("presence", "exists", "seen_presence", "seen_exists")
 
 
@@ -140,6 +144,33 @@ def gather_classes(ferret: Ferret, data: Path, pictures: int = 60, most: int = 3
     return found
 
 
+def gather_detected(ferret: Ferret, data: Path, detected: Path, most: int = 3) -> Found:
+    """The same of a detector's classes on dev, which no stage has seen: those it is sure of, and as many absent ones.
+
+    Half of the absent ones are often seen beside what is there.
+    """
+    seen = read_detections(detected)
+    classes = sorted({one.name for found in seen.values() for one in found})
+    kept_back = sorted(development_names((data / "train.txt").read_text().split()))
+    found: Found = {name: Evidence() for name in PRESENCE}
+    records = [
+        with_detections(record, seen.get(record.name, ()), classes)
+        for record in (flickr_record(row, one) for row, one in enumerate(read_entities(data, kept_back)))
+    ]
+    companions, generator = Companions.of(records), np.random.default_rng(0)
+    for name, record in zip(kept_back, records, strict=True):
+        there = list(
+            dict.fromkeys(one.text for one in record.named if one.detected >= SURE and one.boxes[1:] == ())
+        )
+        shown = [there[k] for k in generator.permutation(len(there))[:most]]
+        absent = {one for _ in shown if (one := companions.absent(record, generator)) is not None}
+        if shown and absent:
+            scene = ferret.encode(data / "flickr30k-images" / f"{name}.jpg")
+            asked = [*shown, *sorted(absent)]
+            add_presence(ferret, scene, asked, [True] * len(shown) + [False] * len(absent), found)
+    return found
+
+
 def gather(ferret: Ferret, data: Path, most: int = 6) -> Found:
     """What an uncalibrated model says of dev's phrases, and what is true."""
     names = (data / "train.txt").read_text().split()
@@ -192,6 +223,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--adapter", type=Path, required=True)
+    parser.add_argument(
+        "--detected", type=Path, help="what run_detector saw: its classes on dev, not COCO's pictures"
+    )
     options = parser.parse_args()
     with safe_open(options.adapter, framework="pt") as file:
         metadata: dict[str, str] = dict(file.metadata() or {})
@@ -204,7 +238,11 @@ def main() -> None:
         ferret = Ferret.load(kit)
         evidence = gather(ferret, options.data)
         captions = {name: Evidence([*one.features], [*one.right]) for name, one in evidence.items()}
-        for name, classes in gather_classes(ferret, options.data).items():
+        if options.detected is None:
+            asked = gather_classes(ferret, options.data)
+        else:
+            asked = gather_detected(ferret, options.data, options.detected)
+        for name, classes in asked.items():
             # Classes weigh as much as the phrases of captions, though there are fewer.
             for _ in range(len(evidence[name].right) // max(len(classes.right), 1)):
                 evidence[name].features.extend(classes.features)

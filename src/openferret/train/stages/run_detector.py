@@ -1,4 +1,4 @@
-"""Runs a detector of COCO's classes over the train pictures, once: a teacher for what captions leave out.
+"""Runs a detector of COCO's classes over the train pictures (and dev), once: a teacher for what captions leave out.
 
     pip install opencv-python-headless
     python -m openferret.train.stages.run_detector --data DIR --graph frozen_inference_graph.pb \
@@ -24,7 +24,6 @@ from numpy.typing import NDArray
 
 from openferret.errors import InputError
 from openferret.eval.leaks import picture_id
-from openferret.flickr30k import development_names
 from openferret.images import load_image
 from openferret.train.stages.detected import Detection
 from openferret.train.stages.pictures import overlap
@@ -132,11 +131,10 @@ def main() -> None:
     except InputError as error:
         raise SystemExit(f"error: {error}") from error
     names = (options.data / "train.txt").read_text().split()
-    kept_back = development_names(names)
     partial = options.out.with_suffix(".partial")
     began = time.monotonic()
     with partial.open("w", encoding="utf-8") as file:
-        for count, name in enumerate(one for one in names if one not in kept_back):
+        for count, name in enumerate(names):
             pixels = np.asarray(load_image(options.data / "flickr30k-images" / f"{name}.jpg"))
             for one in detector(pixels):
                 if one.score >= LEAST:

@@ -23,6 +23,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers import AutoTokenizer
 
+from openferret.errors import InputError
 from openferret.flickr30k import development_names, read_entities
 from openferret.kit.conversion import language_model, vision_model
 from openferret.model.vision import fold_batch_norm
@@ -204,15 +205,28 @@ def untrained(words: Words, heads: list[str]) -> TrunkModel:
     return model
 
 
-def new_optimizer(model: TrunkModel) -> torch.optim.Optimizer:
-    """Freezes the trunk's first stages; the rest of it learns at a lower highest `rate` than what is new."""
-    for name, parameter in model.vision.trunk.named_parameters():
-        parameter.requires_grad_(not name.startswith(("stem", "stages.0", "stages.1", "stages.2")))
+def new_optimizer(model: TrunkModel, only: str = "") -> torch.optim.Optimizer:
+    """Freezes the trunk's first stages; the rest of it learns at a lower highest `rate` than what is new.
+
+    Args:
+        model: is frozen in place.
+        only: parameters whose names do not begin so are frozen too.
+
+    Raises:
+        InputError: nothing is left to learn.
+    """
+    frozen = ("vision.published.", "vision.trunk.stem", *(f"vision.trunk.stages.{k}." for k in range(3)))
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name.startswith(only) and not name.startswith(frozen))
     trunk = [p for p in model.vision.trunk.parameters() if p.requires_grad]
     own = {id(p) for p in model.vision.trunk.parameters()} | {id(model.namer.words.weight)}
     fresh = [p for p in model.parameters() if id(p) not in own and p.requires_grad]
+    if not trunk and not fresh:
+        raise InputError(f"no parameter of stage T has a name that begins with {only!r}")
     groups = ((trunk, 1.5e-4), (fresh, 8e-4))
-    return torch.optim.AdamW([{"params": group, "rate": rate} for group, rate in groups], weight_decay=0.05)
+    return torch.optim.AdamW(
+        [{"params": group, "rate": rate} for group, rate in groups if group], weight_decay=0.05
+    )
 
 
 def learning_rate(elapsed: float, budget: float, warm_up: float = 60.0) -> float:
@@ -226,7 +240,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--start", type=Path, help="adapter.safetensors that the first leg goes on from")
+    parser.add_argument(
+        "--start", type=Path, help="adapter.safetensors or state.pt that the first leg goes on from"
+    )
+    parser.add_argument(
+        "--only", default="", help="learn only parameters whose names begin so: locator.presence"
+    )
     parser.add_argument("--detected", type=Path, help="what run_detector saw on the train pictures")
     parser.add_argument("--minutes", type=float, default=50)
     parser.add_argument("--batch", type=int, default=16)
@@ -244,9 +263,12 @@ def main() -> None:
     nouns = noun_table(words, heads)
     model = untrained(words, heads)
     if options.start is not None:
-        model.load_state_dict(trunk_tensors(load_file(options.start)), strict=False)
+        if options.start.suffix == ".pt":
+            model.load_state_dict(torch.load(options.start, weights_only=True)["average"])
+        else:
+            model.load_state_dict(trunk_tensors(load_file(options.start)), strict=False)
     model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimizer = new_optimizer(model)
+    optimizer = new_optimizer(model, options.only)
     average = copy.deepcopy(model)
     step, elapsed, saved = 0, 0.0, options.out / "state.pt"
     if saved.exists():
