@@ -160,7 +160,7 @@ def gather_detected(ferret: Ferret, data: Path, detected: Path, most: int = 3) -
     companions, generator = Companions.of(records), np.random.default_rng(0)
     for name, record in zip(kept_back, records, strict=True):
         there = list(
-            dict.fromkeys(one.text for one in record.named if one.detected >= CERTAIN and one.boxes[1:] == ())
+            dict.fromkeys(one.text for one in record.named if one.detected >= CERTAIN and len(one.boxes) == 1)
         )
         shown = [there[k] for k in generator.permutation(len(there))[:most]]
         absent = {one for _ in shown if (one := companions.absent(record, generator)) is not None}

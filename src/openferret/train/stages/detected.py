@@ -16,9 +16,10 @@ import numpy as np
 
 from openferret.coordinates import UnitBox
 from openferret.errors import InputError
+from openferret.eval.metrics.boxes import intersection_over_union
 from openferret.flickr30k import NormalizedBox
 from openferret.nouns import head_noun
-from openferret.train.stages.pictures import Record, class_phrases, overlap
+from openferret.train.stages.pictures import Record, class_phrases
 
 SURE = 0.12
 """Least score of a box that is taken to be there."""
@@ -85,8 +86,8 @@ def with_detections(record: Record, found: Sequence[Detection], classes: Sequenc
     for one in sorted(found, key=lambda one: -one.score):
         boxes = sure.get(one.name, {})
         if one.score >= SURE and len(boxes) < _EACH:
-            nearest = max(said, key=lambda box: overlap(box, one.box), default=one.box)
-            box = nearest if overlap(nearest, one.box) >= _SAME else one.box
+            nearest = max(said, key=lambda box: intersection_over_union(box, one.box), default=one.box)
+            box = nearest if intersection_over_union(nearest, one.box) >= _SAME else one.box
             sure.setdefault(one.name, boxes).setdefault(box, one.score)
     perhaps = {one.name for one in found if one.score >= PERHAPS}
     named = [

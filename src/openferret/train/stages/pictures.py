@@ -174,20 +174,6 @@ def class_phrases(boxes: Mapping[str, Sequence[NormalizedBox]]) -> list[Named]:
     return named
 
 
-def overlap(one: NormalizedBox, other: NormalizedBox) -> float:
-    """IoU of two boxes.
-
-    Example:
-        >>> round(overlap((0.0, 0.0, 1.0, 1.0), (0.0, 0.0, 0.5, 1.0)), 6)
-        0.5
-    """
-    width = min(one[2], other[2]) - max(one[0], other[0])
-    height = min(one[3], other[3]) - max(one[1], other[1])
-    shared = max(width, 0.0) * max(height, 0.0)
-    areas = sum((box[2] - box[0]) * (box[3] - box[1]) for box in (one, other))
-    return shared / max(areas - shared, 1e-9)
-
-
 def pixel_store(target: Path, files: Sequence[Path]) -> NDArray[np.uint8]:
     """Pictures squashed to 224 x 224, once, in a memory-mapped file: uint8 [n, 224, 224, 3]."""
     if not target.exists():

@@ -24,9 +24,9 @@ from numpy.typing import NDArray
 
 from openferret.errors import InputError
 from openferret.eval.leaks import picture_id
+from openferret.eval.metrics.boxes import intersection_over_union
 from openferret.images import load_image
 from openferret.train.stages.detected import Detection
-from openferret.train.stages.pictures import overlap
 
 INPUT_SIDE = 300
 LEAST = 0.025
@@ -77,12 +77,11 @@ def merged_views(upright: Sequence[Detection], mirrored: Sequence[Detection]) ->
     left = sorted(mirrored, key=lambda one: -one.score)
     merged = []
     for one in sorted(upright, key=lambda one: -one.score):
-        alike = [other for other in left if other.name == one.name and overlap(other.box, one.box) >= _SAME]
-        if not alike:
+        shared = [intersection_over_union(other.box, one.box) * (other.name == one.name) for other in left]
+        if max(shared, default=0) < _SAME:
             merged.append(Detection(one.name, one.score / 2, one.box))
             continue
-        other = max(alike, key=lambda other: overlap(other.box, one.box))
-        left.remove(other)
+        other = left.pop(shared.index(max(shared)))
         total = max(one.score + other.score, 1e-9)
         x1, y1, x2, y2 = (
             (one.score * mine + other.score * its) / total
