@@ -56,6 +56,9 @@ class Captions(Entities):
             rich_help_panel=_DATA,
         ),
     ] = False
+    frequent_in: Annotated[
+        Path | None, _file("Another split, as train.txt: F1 also over its 480 most frequent nouns.")
+    ] = None
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,11 @@
 
 import pytest
 
+from openferret.errors import InputError
 from openferret.eval.questions import Reply
 from openferret.eval.tasks import load
+from openferret.eval.tasks.entities import read_pictures
+from openferret.eval.tasks.grounded_caption import frequent_nouns
 
 
 def value(score, name, rule="strict"):
@@ -105,6 +108,20 @@ def test_grounded_caption_by_hand(entities, reply):
     nothing = benchmark.score(benchmark.questions, {})
     assert value(nothing, "F1_all", "official") == 0
     assert nothing.valid == (0, 2)
+
+
+def test_f1_over_frequent_classes_leaves_the_others_out(entities, reply, tmp_path):
+    other = tmp_path / "train.txt"
+    other.write_text("8\n")
+    assert frequent_nouns(read_pictures(entities["root"], other)) == {"dog"}
+    benchmark = load("grounded-caption", {**entities, "frequent_in": other})
+    replies = {"7": reply("A child [0, 0, 9, 9]."), "8": reply("Two dogs [50, 100, 250, 899] run.")}
+    score = benchmark.score(benchmark.questions, replies)
+    assert value(score, "F1_all", "official") < 0.5
+    assert value(score, "F1_all over the 480 most frequent classes") == 1
+    assert value(score, "F1_loc over the 480 most frequent classes") == 1
+    with pytest.raises(InputError, match="gone"):
+        load("grounded-caption", {**entities, "frequent_in": tmp_path / "gone.txt"})
 
 
 @pytest.mark.parametrize(
