@@ -26,6 +26,7 @@ from openferret.eval.metrics.bootstrap import Estimate, accuracy
 from openferret.train.stages.pictures import WHOLE, Named, Record, crop_pixels
 from openferret.train.stages.regions import KINDS
 from openferret.train.stages.run_trunk import judge, load_records, new_optimizer, prepare_words, untrained
+from openferret.train.stages.states import plain_errors
 from openferret.train.stages.trunk import (
     WEIGHTS,
     TrunkModel,
@@ -140,6 +141,7 @@ def judge_presence(
     return accuracy(pictures, right)
 
 
+@plain_errors
 def main() -> None:
     """Trains and measures each variant; the figures are written as they come."""
     parser = argparse.ArgumentParser(description=__doc__)

@@ -26,6 +26,7 @@ from openferret.train.stages.pictures import Record
 from openferret.train.stages.regions import KINDS
 from openferret.train.stages.run_naming import NamedRegions, Scale, read_all
 from openferret.train.stages.run_trunk import load_records, prepare_words
+from openferret.train.stages.states import plain_errors
 from openferret.train.stages.trunk import TrunkModel, noun_shares
 
 HIDDEN = 640
@@ -86,6 +87,7 @@ def train_head(regions: NamedRegions, columns: list[int], nouns: int, passes: in
     return head.eval(), scale
 
 
+@plain_errors
 def main() -> None:
     """Reads the pictures once, trains a head for each representation, prints and writes the figures."""
     parser = argparse.ArgumentParser(description=__doc__)

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from openferret.errors import InputError
+from openferret.train.stages.states import plain_errors
 
 
 def average_weights(states: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
@@ -43,6 +44,7 @@ def average_weights(states: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
     }
 
 
+@plain_errors
 def main() -> None:
     """Writes a trunk state that `run_naming` and `export` read."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -51,9 +53,7 @@ def main() -> None:
     options = parser.parse_args()
     loaded = [torch.load(one, weights_only=True) for one in options.trunks]
     if any(one["heads"] != loaded[0]["heads"] for one in loaded):
-        raise SystemExit(
-            "error: these trunks know different nouns; give trunks that were trained on the same data"
-        )
+        raise InputError("these trunks know different nouns; give trunks that were trained on the same data")
     steps = sum(one["step"] for one in loaded)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     state = {

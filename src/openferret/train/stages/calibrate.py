@@ -40,6 +40,7 @@ from openferret.scene import Scene
 from openferret.train.stages.detected import Companions, read_detections, with_detections
 from openferret.train.stages.dialogues import Writer
 from openferret.train.stages.pictures import WHOLE, coco_records, flickr_record
+from openferret.train.stages.states import plain_errors
 from openferret.train.stages.trunk import KIT_SAMPLER
 
 
@@ -218,6 +219,7 @@ def _agreements(ferret: Ferret, encoded: EncodedPictures, ids: list[list[int]]) 
     return agreement
 
 
+@plain_errors
 def main() -> None:
     """Fits on dev and rewrites the adapter's metadata."""
     parser = argparse.ArgumentParser(description=__doc__)

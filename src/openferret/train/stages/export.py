@@ -16,9 +16,11 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from openferret import prompts
+from openferret.errors import InputError
 from openferret.kit.eight_bits import quantized, widened
 from openferret.model.vision import fourier_features
 from openferret.train.stages.language import LOCATION_WIDTH
+from openferret.train.stages.states import plain_errors
 
 FROZEN = (
     "model.vision_tower.published.",
@@ -138,6 +140,7 @@ def location_features() -> Tensor:
     return fourier_features(bins[:, None], LOCATION_WIDTH)
 
 
+@plain_errors
 def main() -> None:
     """Writes the adapter."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -165,7 +168,7 @@ def main() -> None:
     if options.closer is not None:
         closer = torch.load(options.closer, weights_only=True)
         if closer["heads"] != trunk["heads"]:
-            raise SystemExit(f"error: {options.closer} knows other nouns; give one trained on the same data")
+            raise InputError(f"{options.closer} knows other nouns; give one trained on the same data")
         tensors |= closer_tensors(closer["average"])
         metadata["closer_look_steps"] = str(closer["step"])
     save_file(tensors, options.out, metadata=metadata)

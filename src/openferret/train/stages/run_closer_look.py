@@ -32,7 +32,7 @@ from openferret.train.stages.export import CLOSER_FROZEN
 from openferret.train.stages.pictures import PixelStore, Record
 from openferret.train.stages.regions import KINDS, Kind, draw_region
 from openferret.train.stages.run_trunk import learning_rate, load_records, prepare_words
-from openferret.train.stages.states import follow, save_state, tell
+from openferret.train.stages.states import follow, plain_errors, save_state, tell
 from openferret.train.stages.trunk import KIT_SAMPLER, noun_shares
 
 _DRAWINGS: tuple[Kind, ...] = ("box", "box", "point", "scribble")  # half are boxes
@@ -163,6 +163,7 @@ def new_optimizer(model: CloserLook) -> torch.optim.Optimizer:
     return torch.optim.AdamW([{"params": group, "rate": rate} for group, rate in groups], weight_decay=0.05)
 
 
+@plain_errors
 def main() -> None:
     """Trains until the minutes are over, evaluating on dev as it goes."""
     parser = argparse.ArgumentParser(description=__doc__)

@@ -27,6 +27,7 @@ from openferret.eval.leaks import picture_id
 from openferret.eval.metrics.boxes import intersection_over_union
 from openferret.images import load_image
 from openferret.train.stages.detected import Detection
+from openferret.train.stages.states import plain_errors
 
 INPUT_SIDE = 300
 LEAST = 0.025
@@ -117,6 +118,7 @@ def open_detector(graph: Path, config: Path, annotations: Path) -> Detector:
     return Detector(network, {int(one["id"]): str(one["name"]) for one in categories})
 
 
+@plain_errors
 def main() -> None:
     """Writes one line for each box, picture after picture; stopped and started again, it begins anew."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -125,10 +127,7 @@ def main() -> None:
     parser.add_argument("--config", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
-    try:
-        detector = open_detector(options.graph, options.config, options.data / "instances_train2017.json")
-    except InputError as error:
-        raise SystemExit(f"error: {error}") from error
+    detector = open_detector(options.graph, options.config, options.data / "instances_train2017.json")
     names = (options.data / "train.txt").read_text().split()
     partial = options.out.with_suffix(".partial")
     began = time.monotonic()

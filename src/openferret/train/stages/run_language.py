@@ -41,7 +41,7 @@ from openferret.train.stages.language import (
 from openferret.train.stages.pictures import WHOLE, Crop, PixelStore, Record, crop_pixels, random_crop
 from openferret.train.stages.regions import KINDS, draw_region
 from openferret.train.stages.run_trunk import load_records
-from openferret.train.stages.states import save_state, tell
+from openferret.train.stages.states import plain_errors, save_state, tell
 from openferret.train.stages.trunk import KIT_SAMPLER, TrunkModel
 
 
@@ -160,6 +160,7 @@ def ask(
     return crop, written
 
 
+@plain_errors
 def main() -> None:
     """Trains until the minutes are over."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -184,10 +185,7 @@ def main() -> None:
     options = parser.parse_args()
     if not 0 < options.build_share <= 1:
         parser.error("--build-share must be more than 0 and at most 1")
-    try:
-        train_language(options)
-    except InputError as error:
-        parser.exit(2, f"{parser.prog}: {error}\n")
+    train_language(options)
 
 
 def train_language(options: argparse.Namespace) -> None:

@@ -21,12 +21,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from openferret.errors import InputError
 from openferret.model.namer import namer_features
 from openferret.processing.geometry import region_geometry
 from openferret.train.stages.pictures import WHOLE, Record, crop_pixels, random_crop
 from openferret.train.stages.regions import KINDS, Kind, draw_region
 from openferret.train.stages.run_trunk import evaluate, load_records, prepare_words
-from openferret.train.stages.states import save_state
+from openferret.train.stages.states import plain_errors, save_state
 from openferret.train.stages.trunk import KIT_SAMPLER, TrunkModel, noun_shares, noun_vectors
 
 MIRROR = np.array([-1, 1], np.float32)
@@ -200,6 +201,7 @@ def train_namer(
     return running
 
 
+@plain_errors
 def main() -> None:
     """Trains, evaluates on dev, and puts the namer into the trunk's state."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -224,7 +226,7 @@ def main() -> None:
     model = TrunkModel(words.table.shape[1], len(heads))
     state = torch.load(options.trunk, weights_only=True)
     if state["heads"] != heads:
-        raise SystemExit(f"error: {options.trunk} knows other nouns; give the data it was trained on")
+        raise InputError(f"{options.trunk} knows other nouns; give the data it was trained on")
     model.load_state_dict(state["average"])
     if options.language is not None:
         learned = torch.load(options.language, weights_only=True)["model"]

@@ -40,7 +40,7 @@ from openferret.train.stages.pictures import (
     pixel_store,
 )
 from openferret.train.stages.regions import KINDS, draw_region
-from openferret.train.stages.states import follow, save_state, tell
+from openferret.train.stages.states import follow, plain_errors, save_state, tell
 from openferret.train.stages.trunk import (
     KIT_SAMPLER,
     WEIGHTS,
@@ -235,6 +235,7 @@ def learning_rate(elapsed: float, budget: float, warm_up: float = 60.0) -> float
     return min(elapsed / warm_up, 1.0) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * share)))
 
 
+@plain_errors
 def main() -> None:
     """Trains until the minutes are over, evaluating on dev as it goes."""
     parser = argparse.ArgumentParser(description=__doc__)

@@ -1,14 +1,39 @@
-"""What every stage keeps: its state, its log, and the average of its weights."""
+"""What every stage does in the same way: keep its state, its log and averaged weights, and say what was wrong."""
 
 from __future__ import annotations
 
+import functools
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
+
+from openferret.errors import InputError
+
+
+def plain_errors(main: Callable[[], None]) -> Callable[[], None]:
+    """A stage's main function, which tells in one line, not in a traceback, what is wrong with what it was given.
+
+    Example:
+        >>> @plain_errors
+        ... def main() -> None:
+        ...     raise InputError("there are no pictures")
+        >>> main()
+        Traceback (most recent call last):
+        SystemExit: error: there are no pictures
+    """
+
+    @functools.wraps(main)
+    def told() -> None:
+        try:
+            main()
+        except (InputError, FileNotFoundError) as error:
+            raise SystemExit(f"error: {error}") from error
+
+    return told
 
 
 def save_state(state: Mapping[str, Any], file: Path) -> None:
