@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from openferret.errors import InputError
+from openferret.generation.decode import Generated
 from openferret.predictor import Ferret
 from openferret.regions import Box, Mask, Point, Polygon, Scribble
 
@@ -35,7 +36,6 @@ def scene(request):
 def says(scene, monkeypatch, *texts):
     """The scene's model writes these answers, whatever it is asked; returns the questions it was asked."""
     from openferret import scene as home
-    from openferret.generation.decode import Generated
 
     asked = []
     remaining = list(texts)
@@ -200,6 +200,36 @@ def test_questions_use_regions_by_number(scene):
 def test_descriptions_and_long_questions_end(scene):
     assert scene.describe(max_new_tokens=3).text is not None
     assert any("too long" in one for one in scene.ask("dog " * 100_000, max_new_tokens=2).warnings)
+
+
+def test_of_several_drafts_the_one_that_tells_what_is_seen_is_given(kit, monkeypatch):
+    from openferret import scene as home
+    from openferret.generation import drafts
+
+    asked = []
+
+    def written(model, processor, prefix, questions, how):
+        asked.append((len(questions), how.temperature))
+        words = ["a dog", "a cat"] if how.temperature else ["a man"]
+        return [
+            Generated(f"<phrase>{one}<box><loc_0><loc_0><loc_9><loc_9>.", (1,), (0.5,), (0.5,), True, {})
+            for one in words
+        ]
+
+    seen = {"a dog": 0.9, "a cat": 0.2, "a man": None}
+    monkeypatch.setattr(drafts, "decode", written)
+    monkeypatch.setattr(home, "seen_on", lambda encoded, nouns, phrase: seen[phrase])
+    answer = kit.describe(drafts=3)
+    assert answer.mentions[0].phrase == "a dog"
+    assert asked == [(1, 0.0), (2, drafts.TEMPERATURE)]
+    assert set(answer.timings) == {"encode", "describe"}
+    for wrong in (0, 33, "nine"):
+        with pytest.raises(InputError, match="drafts"):
+            kit.describe(drafts=wrong)
+
+
+def test_drafts_of_a_real_decoder_are_the_same_again(kit):
+    assert kit.describe(drafts=3, max_new_tokens=6).text == kit.describe(drafts=3, max_new_tokens=6).text
 
 
 def test_a_chat_remembers_and_reads_the_same_as_one_long_prompt(scene):

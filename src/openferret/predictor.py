@@ -95,9 +95,9 @@ class Ferret:
         """`Scene.ground` of a picture that is asked once."""
         return self.encode(image).ground(phrases, merge, threshold, **length)
 
-    def describe(self, image: Picture, **length: int) -> Answer:
+    def describe(self, image: Picture, drafts: int = 1, **length: int) -> Answer:
         """`Scene.describe` of a picture that is asked once."""
-        return self.encode(image).describe(**length)
+        return self.encode(image).describe(drafts=drafts, **length)
 
     def detect(self, image: Picture, threshold: float | None = None, **length: int) -> Answer:
         """`Scene.detect` of a picture that is asked once."""

@@ -44,6 +44,9 @@ def test_ground_on_several_pictures(run, ferret, photo):
 
 def test_describe_and_detect(run, ferret, photo):
     assert "a man a bike" in run("describe", photo()).stdout
+    run("describe", photo(), "--drafts", "9")
+    assert [call[1] for call in ferret.calls if call[0] == "describe"] == [{}, {"drafts": 9}]
+    assert run("describe", photo(), "--drafts", "33").exit_code == 2
     run("detect", photo(), "--threshold", "0")
     assert ferret.calls[-1] == ("detect", {"threshold": 0.0})
 

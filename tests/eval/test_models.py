@@ -32,7 +32,8 @@ class FakeScene:
         self.calls.append(("ask", question, regions))
         return Answer("yes", (), 100, 50)
 
-    def describe(self):
+    def describe(self, drafts=1):
+        self.calls.append(("describe", drafts))
         return Answer("a dog", (), 100, 50)
 
     def ground(self, phrases, merge=False, threshold=None):
@@ -84,6 +85,12 @@ def test_regions_are_in_pixels_of_the_picture(ferret):
     assert scene.calls[0] == ("refer", [Box(10, 10, 30, 20), Point(50, 25)], "What is [0]?")
     assert scene.calls[1] == ("ask", "Is there a dog?", [])
     assert [reply.text for reply in replies] == ["thing 0", "thing 1", "yes", "a dog"]
+
+
+def test_a_description_has_as_many_drafts_as_were_wanted(ferret, tmp_path):
+    scene, model = ferret[0], FerretModel(ferret[0], tmp_path, drafts=9)
+    model.answer(scene, [Question("d", "p", "describe")])
+    assert scene.calls == [("describe", 9)]
 
 
 def test_a_question_that_cannot_be_asked_is_a_failed_reply(ferret):

@@ -186,6 +186,10 @@ class Candidate:
             metavar="NAME", help="auto, fast or reference, for kit and folders.", rich_help_panel=_ASKING
         ),
     ] = None
+    drafts: Annotated[
+        int,
+        typer.Option(min=1, max=32, help="Of a description, for kit and folders.", rich_help_panel=_ASKING),
+    ] = 1
     model_seed: Annotated[
         int, typer.Option(min=0, max=2**32 - 1, help="Of the sampled points.", rich_help_panel=_ASKING)
     ] = 0

@@ -122,7 +122,7 @@ def _loader(candidate: Candidate) -> Callable[[], Model]:
         return lambda: load_peer(folder, candidate.device)
     if candidate.endpoint is None:
         return lambda: FerretModel.load(
-            candidate.model, candidate.device, candidate.model_seed, candidate.engine
+            candidate.model, candidate.device, candidate.model_seed, candidate.engine, candidate.drafts
         )
     from openferret.eval.endpoint import EndpointModel
     from openferret.eval.transport import ChatServer, key_from

@@ -71,9 +71,11 @@ def ground(phrases: Sequence[str], merge: bool, threshold: float | None, setting
     )
 
 
-def describe(settings: Settings) -> Job:
-    """What is in the picture, in sentences?"""
-    return Job((_request("describe", settings),), lambda scene: [scene.describe(**_length(settings))])
+def describe(settings: Settings, drafts: int = 1) -> Job:
+    """What is in the picture, in sentences? The best of so many drafts."""
+    request = _request("describe", settings, drafts=drafts if drafts > 1 else None)
+    given = _length(settings) | ({"drafts": drafts} if drafts > 1 else {})
+    return Job((request,), lambda scene: [scene.describe(**given)])
 
 
 def detect(threshold: float | None, settings: Settings) -> Job:

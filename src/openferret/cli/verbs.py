@@ -74,11 +74,22 @@ def ground(
 
 
 @with_options
-def describe(images: Images, settings: Settings) -> None:
+def describe(
+    images: Images,
+    settings: Settings,
+    drafts: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            max=32,
+            help="Write so many and give the best: nine tell more of what is there, and take some six times as long.",
+        ),
+    ] = 1,
+) -> None:
     """Describe a picture in words that know their places."""
     from openferret.cli import jobs
 
-    jobs.run(images, jobs.describe(settings), settings)
+    jobs.run(images, jobs.describe(settings, drafts), settings)
 
 
 @with_options

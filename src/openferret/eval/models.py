@@ -68,15 +68,19 @@ class FerretModel:
         ferret: a loaded model.
         folder: of its weights, for the digest.
         seed: it was loaded with.
+        drafts: of a description.
     """
 
-    def __init__(self, ferret: Ferret, folder: Path, seed: int = 0) -> None:
+    def __init__(self, ferret: Ferret, folder: Path, seed: int = 0, drafts: int = 1) -> None:
         self._ferret = ferret
         self._folder = folder
         self._seed = seed
+        self._drafts = drafts
 
     @classmethod
-    def load(cls, model: str, device: str = "cpu", seed: int = 0, engine: str | None = None) -> FerretModel:
+    def load(
+        cls, model: str, device: str = "cpu", seed: int = 0, engine: str | None = None, drafts: int = 1
+    ) -> FerretModel:
         """Opens "kit" or a model folder; WeightsError or InputError if it cannot be."""
         from openferret.kit.assemble import ensure_kit
         from openferret.predictor import Ferret
@@ -85,6 +89,7 @@ class FerretModel:
             Ferret.load(model, device=device, seed=seed, engine=engine),
             ensure_kit() if model == "kit" else Path(model),
             seed,
+            drafts,
         )
 
     def card(self) -> ModelCard:
@@ -94,6 +99,7 @@ class FerretModel:
             ("seed", str(self._seed)),
             ("engine", engine.name),
             ("precision", engine.precision),
+            *([("drafts", str(self._drafts))] if self._drafts > 1 else []),
         )
         return ModelCard(self._ferret.name, "ferret", folder_digest(self._folder), settings)
 
@@ -107,7 +113,8 @@ class FerretModel:
         for _, group in groupby(questions, key=_kind):
             asked = list(group)
             try:
-                replies += _with_ranks(view, asked, [Reply(answer) for answer in _answer_alike(view, asked)])
+                answers = _answer_alike(view, asked, self._drafts)
+                replies += _with_ranks(view, asked, [Reply(answer) for answer in answers])
             except InputError as error:
                 replies += [Reply(None, error=str(error))] * len(asked)
         return replies
@@ -131,11 +138,11 @@ def _with_ranks(scene: Scene, asked: Sequence[Question], replies: Sequence[Reply
             yield reply
 
 
-def _answer_alike(scene: Scene, questions: Sequence[Question]) -> Iterator[Answer]:
+def _answer_alike(scene: Scene, questions: Sequence[Question], drafts: int) -> Iterator[Answer]:
     first = questions[0]
     spots = [[spot.region(scene.width, scene.height) for spot in one.spots] for one in questions]
     if first.verb == "describe":
-        yield scene.describe()
+        yield scene.describe(drafts=drafts)
     elif first.verb == "ask" and len(first.spots) == 1:
         yield from scene.refer_many([regions[0] for regions in spots], first.text)
     elif first.verb == "ask":
