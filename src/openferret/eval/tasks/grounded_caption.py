@@ -3,8 +3,8 @@
 BLEU-4 and CIDEr (coco-caption's, which is CIDEr-D) against the picture's captions; F1_all and F1_loc as
 Grounded Visual Description defines them, over head nouns, with the hull of each phrase's boxes. With `java`
 tokens are coco-caption's own, and its METEOR and SPICE are given too. With `frequent_in` F1_all and F1_loc are also
-given over few and frequent classes, as the published figures are: a class that is named once in a thousand captions
-counts as much there as "man".
+given over the most frequent classes only, as the published figures are: among all classes one that captions name once
+counts as much as "man".
 """
 
 from __future__ import annotations
