@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from time import perf_counter
 from typing import TypeVar
 
@@ -198,10 +199,19 @@ class Scene:
             return self.ask(prompts.DESCRIBE, max_new_tokens=max_new_tokens)
         asked, how = self._write(prompts.DESCRIBE, []), Decoding(max_new_tokens=max_new_tokens)
         loaded, started = self.loaded, perf_counter()
-        written = write_drafts(loaded.model, loaded.processor, self.prefix, asked, how, drafts)
-        best = max(written, key=lambda one: worth(one, self._seen(self._read(one))))
-        answer = self._read(best, asked.warnings)
+        write = partial(decode, loaded.model, loaded.processor, self.prefix)
+        answer = self.best_draft(write_drafts(write, asked, how, drafts), asked.warnings)
         return replace(answer, timings=self._timed({"describe": perf_counter() - started}))
+
+    def best_draft(self, drafts: Sequence[Generated], warnings: Sequence[str] = ()) -> Answer:
+        """Of several descriptions of the picture the one that tells most of what is seen.
+
+        Args:
+            drafts: at least one, as the model wrote them.
+            warnings: of the question that they answer.
+        """
+        best = max(drafts, key=lambda one: worth(one, self._seen(self._read(one))))
+        return self._read(best, warnings)
 
     def detect(self, threshold: float | None = None, *, max_new_tokens: int = 24) -> Answer:
         """Everything the model can name.

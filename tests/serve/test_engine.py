@@ -67,6 +67,7 @@ def test_answers_are_those_of_the_library(new_engine, scene, make):
         "about": (work.refer(regions[:1], "what?", 9), [scene.refer(regions[0], "what?", max_new_tokens=9)]),
         "ask": (work.ask("is [0] a dog", regions[:1], 9), [scene.ask("is [0] a dog", regions[:1], max_new_tokens=9)]),
         "describe": (work.describe(9), [scene.describe(max_new_tokens=9)]),
+        "drafts": (work.describe(9, 4), [scene.describe(drafts=4, max_new_tokens=9)]),
         "ground": (work.ground(["a dog", "a ball"], False, 0.0), [scene.ground(["a dog", "a ball"], threshold=0)]),
         "detect": (work.detect(0.1), [scene.detect(0.1)]),
     }  # fmt: skip
@@ -181,6 +182,29 @@ def test_streamed_text_adds_up_to_the_answer(new_engine, make):
         text = said(job)["text"]
         assert "".join(own) == text
         assert len(own) > 1
+
+
+def test_drafts_for_nobody_are_abandoned_and_the_next_is_answered(new_engine, make, monkeypatch):
+    from openferret.serve import work as module
+
+    engine = new_engine()
+    left = Job(make.held(), "a", work.describe(64, 6))
+    batches = []
+
+    def leaves(scene, rows, *how):
+        batches.append(rows)
+        if len(batches) == 2:  # the first draft is written
+            left.leave()
+        return write_rows(scene, rows, *how)
+
+    monkeypatch.setattr(module, "write_rows", leaves)
+    other = Job(make.held(), "b", work.ask("a dog", (), 4))
+    engine.submit(left)
+    engine.submit(other)
+    assert said(other)["text"]
+    assert [len(rows) for rows in batches] == [1, 5]
+    assert not any(row.ids for row in batches[1])
+    assert not left.result.done()
 
 
 def test_those_who_wait_are_told_when_the_engine_closes(lively, make):

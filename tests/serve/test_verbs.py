@@ -114,6 +114,19 @@ def test_what_is_wrong_before_the_first_token_of_a_stream_is_a_plain_error(clien
     assert code(client.post("/v1/ask", json=body)) == (422, "invalid_input")
 
 
+def test_the_best_of_several_drafts_is_the_librarys(client, image, lively, make):
+    reply = client.post("/v1/describe", json={"image": image, "drafts": 3, "max_new_tokens": 12})
+    expected = Ferret(lively).encode(make.picture()).describe(drafts=3, max_new_tokens=12)
+    answer = Answer.from_dict(reply.json()["answer"])
+    assert (answer.text, answer.mentions) == (expected.text, expected.mentions)
+
+
+@pytest.mark.parametrize("wrong", [{"drafts": 0}, {"drafts": 17}, {"drafts": 2, "stream": True}])
+def test_drafts_are_few_and_not_streamed(client, image, code, wrong):
+    reply = client.post("/v1/describe", json={"image": image, **wrong})
+    assert code(reply) == (422, "invalid_body")
+
+
 def test_several_regions_cannot_be_streamed(client, image, make, code):
     body = {"image": image, "regions": [make.BOX], "stream": True}
     assert code(client.post("/v1/refer", json=body)) == (422, "invalid_body")

@@ -9,17 +9,17 @@ several times the words.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import TypeAlias
 
 from openferret.checks import whole_number
 from openferret.errors import InputError
-from openferret.generation.decode import Decoding, Generated, decode
-from openferret.generation.engines import AnyFerret
-from openferret.generation.prefix import PicturePrefix
+from openferret.generation.decode import Decoding, Generated
 from openferret.generation.questions import Question
-from openferret.processing.preparing import Preparing
 
+Writer: TypeAlias = Callable[[Sequence[Question], Decoding], list[Generated]]
+"""Answers questions on one picture together."""
 MOST_DRAFTS = 32
 TEMPERATURE = 0.7
 """Of the drafts beside the first, which takes the likeliest words."""
@@ -28,20 +28,11 @@ _UNKNOWN = 0.5  # of a description that names nothing the namer knows
 _LEAST = 1e-3
 
 
-def write_drafts(
-    model: AnyFerret,
-    processor: Preparing,
-    prefix: PicturePrefix,
-    question: Question,
-    how: Decoding,
-    drafts: int,
-) -> list[Generated]:
+def write_drafts(write: Writer, question: Question, how: Decoding, drafts: int) -> list[Generated]:
     """Answers one question several times: first with the likeliest words, then with words drawn by chance.
 
     Args:
-        model: in evaluation mode.
-        processor: the model's own.
-        prefix: of the picture.
+        write: answers questions on one picture together, such as `decode` with its first arguments given.
         question: asks for a description.
         how: of the first; the others have the same seed and length.
         drafts: how many, 1 to `MOST_DRAFTS`.
@@ -51,10 +42,9 @@ def write_drafts(
     """
     if whole_number(drafts, "drafts", at_least=1) > MOST_DRAFTS:
         raise InputError(f"drafts must be at most {MOST_DRAFTS}, not {drafts}")
-    written = decode(model, processor, prefix, [question], how)
+    written = write([question], how)
     if drafts > 1:
-        drawn = replace(how, temperature=TEMPERATURE)
-        written += decode(model, processor, prefix, [question] * (drafts - 1), drawn)
+        written = [*written, *write([question] * (drafts - 1), replace(how, temperature=TEMPERATURE))]
     return written
 
 

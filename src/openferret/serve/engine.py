@@ -149,16 +149,18 @@ class Engine:
             return
         for job in jobs:
             self.metrics.stages.labels("queue").observe(begun - job.submitted)
-        whole = [job for job in jobs if isinstance(job.work, Whole)]
-        for job in whole:
-            self._do(job, job.work, scene, {"queue": begun - job.submitted, "encode": encode})
-        asked = self._ask(scene, [job for job in jobs if job not in whole])
+        for job in jobs:
+            if isinstance(job.work, Whole):
+                self._do(job, job.work, scene, {"queue": begun - job.submitted, "encode": encode})
+        asked = self._ask(scene, jobs)
         self._write(scene, asked, begun, encode)
 
-    def _do(self, job: Job, whole: Any, scene: Scene, seconds: dict[str, float]) -> None:
+    def _do(self, job: Job, whole: Whole, scene: Scene, seconds: dict[str, float]) -> None:
         started = time.perf_counter()
         try:
-            answers = whole.run(scene)
+            answers = whole.run(scene, lambda: job.gone)
+        except AbandonedError:
+            return
         except Exception as error:
             self._fail([job], error)
             return

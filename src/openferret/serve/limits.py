@@ -39,6 +39,7 @@ class Limits:
         phrases: to look for in one request.
         messages: of a conversation.
         parts: of a message.
+        drafts: of a description.
         new_tokens: of an answer.
         prompt_tokens: of a conversation; its earliest turns are forgotten beyond.
         held: bytes of bodies, decoded pictures and masks of all requests that are being answered.
@@ -62,6 +63,7 @@ class Limits:
     phrases: int = 64
     messages: int = 64
     parts: int = 128
+    drafts: int = 16
     new_tokens: int = 512
     prompt_tokens: int = 2048
     held: int = 1024 * _MEGA

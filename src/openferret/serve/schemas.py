@@ -148,13 +148,20 @@ class GroundBody(Body):
 
 
 class DescribeBody(Body):
-    """A description with boxes."""
+    """A description with boxes; of several drafts the one that tells most of what is seen."""
 
-    model_config = _examples({"image": _IMAGE})
+    model_config = _examples({"image": _IMAGE}, {"image": _IMAGE, "drafts": 9})
 
     image: ImageRef
+    drafts: Annotated[int, Field(ge=1, le=LIMITS.drafts)] = 1
     max_new_tokens: Tokens = 128
     stream: bool = False
+
+    @model_validator(mode="after")
+    def _chosen_first(self) -> DescribeBody:
+        if self.stream and self.drafts > 1:
+            raise ValueError("only one draft can be streamed: the best is known when all are written")
+        return self
 
 
 class DetectBody(Body):

@@ -116,7 +116,7 @@ async def ground(body: GroundBody, request: Request) -> Response:
 async def describe(body: DescribeBody, request: Request) -> Response:
     """A description of the picture, with boxes for what it names."""
     return await _reply(
-        request, body.image, (), lambda about: work.describe(body.max_new_tokens), body.stream
+        request, body.image, (), lambda about: work.describe(body.max_new_tokens, body.drafts), body.stream
     )
 
 

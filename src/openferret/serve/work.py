@@ -10,12 +10,14 @@ from typing import TypeAlias
 from openferret import prompts
 from openferret.answer import Answer, LocatedBox, Mention, parse_answer
 from openferret.errors import InputError
-from openferret.generation.decode import Generated
+from openferret.generation.decode import Decoding, Generated
+from openferret.generation.drafts import write_drafts
 from openferret.generation.prefix import context_length
 from openferret.generation.questions import Question, write_question
 from openferret.regions import Region, region_bounds
 from openferret.scene import Scene
 from openferret.serve.limits import LIMITS
+from openferret.serve.rows import Row, write_rows
 
 
 @dataclass(frozen=True)
@@ -60,9 +62,14 @@ class Written:
 
 @dataclass(frozen=True)
 class Whole:
-    """What a scene does in one go."""
+    """What a scene does in one go.
 
-    run: Callable[[Scene], tuple[Answer, ...]]
+    Attributes:
+        run: does it; it is also given what tells whether nobody waits for it any more.
+        rows: answers that are written meanwhile.
+    """
+
+    run: Callable[[Scene, Callable[[], bool]], tuple[Answer, ...]]
     rows: int = 1
 
 
@@ -73,7 +80,7 @@ Work: TypeAlias = Written | Whole
 
 def reading() -> Whole:
     """Only reads the picture, so that later questions find it read."""
-    return Whole(lambda scene: ())
+    return Whole(lambda scene, gone: ())
 
 
 def refer(regions: Sequence[Region], question: str | None, max_new_tokens: int) -> Written:
@@ -101,19 +108,31 @@ def ask(question: str, regions: Sequence[Region], max_new_tokens: int) -> Writte
     return Written(1, lambda scene: [write_first(scene, question, regions)], read_answer, max_new_tokens)
 
 
-def describe(max_new_tokens: int) -> Written:
-    """As `Scene.describe`."""
-    return ask(prompts.DESCRIBE, (), max_new_tokens)
+def describe(max_new_tokens: int, drafts: int = 1) -> Work:
+    """As `Scene.describe`; several drafts are written beside each other, and not beside other requests."""
+    if drafts == 1:
+        return ask(prompts.DESCRIBE, (), max_new_tokens)
+
+    def run(scene: Scene, gone: Callable[[], bool]) -> tuple[Answer, ...]:
+        def write(questions: Sequence[Question], how: Decoding) -> list[Generated]:
+            rows = [Row(one, how.max_new_tokens, gone) for one in questions]
+            return write_rows(scene, rows, how.temperature, how.seed)
+
+        asked = write_first(scene, prompts.DESCRIBE, ())
+        written = write_drafts(write, asked, Decoding(max_new_tokens=max_new_tokens), drafts)
+        return (scene.best_draft(written, asked.warnings),)
+
+    return Whole(run, drafts)
 
 
 def ground(phrases: Sequence[str], merge: bool, threshold: float | None) -> Whole:
     """As `Scene.ground`."""
-    return Whole(lambda scene: (scene.ground(phrases, merge, threshold),))
+    return Whole(lambda scene, gone: (scene.ground(phrases, merge, threshold),))
 
 
 def detect(threshold: float | None) -> Whole:
     """As `Scene.detect`."""
-    return Whole(lambda scene: (scene.detect(threshold),))
+    return Whole(lambda scene, gone: (scene.detect(threshold),))
 
 
 def about_region(question: str) -> str:

@@ -52,10 +52,10 @@ def test_other_views_show_other_crops_of_what_is_still_in_them():
     records = [Record(row, named, frozenset({"dog"}), False) for row in range(3)]
     model = Maps()
     whole, crops, again = (read_all(model, store, records, {"dog": 0}, 64, view=view) for view in (0, 1, 1))
-    assert len(whole.shares) == 3 * 2 * 3  # pictures, boxes, kinds
-    assert 3 * 3 <= len(crops.shares) <= len(whole.shares)  # the middle is in every crop
+    assert len(whole.mentions) == 3 * 2 * 3  # pictures, boxes, kinds
+    assert 3 * 3 <= len(crops.mentions) <= len(whole.mentions)  # the middle is in every crop
     assert torch.equal(crops.features, again.features)
     assert not torch.equal(model.shown[0], model.shown[1])
     both = NamedRegions.joined([whole, crops])
-    assert len(both.features) == len(both.shares) == len(both.rows) == len(both.kinds)
+    assert len(both.features) == len(both.mentions) == len(both.rows) == len(both.kinds)
     assert both.rows[: len(whole.rows)] == whole.rows

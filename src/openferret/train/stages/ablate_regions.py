@@ -76,7 +76,7 @@ def train_head(regions: NamedRegions, columns: list[int], nouns: int, passes: in
         for step in range(steps):
             chosen = order[step * batch : (step + 1) * batch]
             read = (features[torch.from_numpy(chosen)].float() - scale.mean) / scale.deviation
-            target = noun_shares([regions.shares[one] for one in chosen], nouns)
+            target = noun_shares([regions.mentions[one] for one in chosen], nouns)
             loss = functional.cross_entropy(head(read), target)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
@@ -112,10 +112,10 @@ def main() -> None:
     known = read_all(model, store, [train[one] for one in chosen], nouns, options.side)
     asked = read_all(model, store, dev, nouns, options.side, alone=True)
     rows: dict[int, Record] = {record.row: record for record in dev}
-    accepted = [set(one) for one in asked.shares]
+    accepted = [set(one) for one in asked.mentions]
     figures: dict[str, object] = {
         "pictures": len(chosen),
-        "regions": len(known.shares),
+        "regions": len(known.mentions),
         "dev_pictures": len(rows),
         "passes": options.passes,
     }

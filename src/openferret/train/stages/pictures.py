@@ -74,7 +74,14 @@ class Record:
     absent: tuple[str, ...] = ()
 
     def names(self, alone: bool = True) -> dict[NormalizedBox, dict[str, float]]:
-        """What each box is called: head nouns and their share of its phrases.
+        """What each box is called: head nouns and their share of its phrases; arguments are those of `mentions`."""
+        return {
+            box: {head: count / sum(heads.values()) for head, count in heads.items()}
+            for box, heads in self.mentions(alone).items()
+        }
+
+    def mentions(self, alone: bool = True) -> dict[NormalizedBox, dict[str, float]]:
+        """How often each box is called what: head nouns, each counted once a phrase, or a half where it is for several.
 
         What a detector saw names only boxes that nobody has named, where it is sure, and no persons: it does not tell
         men from women.
@@ -96,10 +103,7 @@ class Record:
                     continue
                 heads = counts.setdefault(box, {})
                 heads[one.head] = heads.get(one.head, 0.0) + (0.5 if several else 1.0)
-        return {
-            box: {head: count / sum(heads.values()) for head, count in heads.items()}
-            for box, heads in counts.items()
-        }
+        return counts
 
 
 def flickr_record(row: int, picture: EntitiesPicture) -> Record:

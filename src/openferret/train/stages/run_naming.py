@@ -40,13 +40,13 @@ class NamedRegions:
 
     Attributes:
         features: float16 [n, F].
-        shares: of the nouns, for each.
+        mentions: of each, how often captions call it by which noun.
         rows: of the pictures that they lie on, in the pixel store.
         kinds: how each was drawn.
     """
 
     features: Tensor
-    shares: list[dict[int, float]]
+    mentions: list[dict[int, float]]
     rows: list[int]
     kinds: list[Kind]
 
@@ -55,7 +55,7 @@ class NamedRegions:
         """Several behind each other."""
         return cls(
             torch.cat([one.features for one in parts]),
-            [shares for one in parts for shares in one.shares],
+            [mentions for one in parts for mentions in one.mentions],
             [row for one in parts for row in one.rows],
             [kind for one in parts for kind in one.kinds],
         )
@@ -122,7 +122,7 @@ def read_all(
     """
     model.eval()
     features: list[Tensor] = []
-    shares: list[dict[int, float]] = []
+    mentions: list[dict[int, float]] = []
     rows: list[int] = []
     kinds: list[Kind] = []
     for start in range(0, len(records), 16):
@@ -138,11 +138,11 @@ def read_all(
         drawn: dict[bool, list[tuple[NDArray[np.float32], int, Kind, dict[int, float]]]]
         drawn = {False: [], True: []}
         for place, record in enumerate(group):
-            for named, heads in record.names(alone=alone).items():
+            for named, heads in record.mentions(alone=alone).items():
                 box, left = crops[place].place(named)
                 if left <= 0.5:
                     continue
-                known = {nouns[head]: share for head, share in heads.items() if head in nouns}
+                known = {nouns[head]: count for head, count in heads.items() if head in nouns}
                 for kind in KINDS * drawings if known or alone else ():
                     points, _ = draw_region(box, kind, KIT_SAMPLER.points, generator)
                     mirrored = bool(generator.random() < 0.5) and not alone
@@ -154,10 +154,10 @@ def read_all(
                 spread, places, drawn_as, known_as = zip(*regions, strict=True)
                 pointed = torch.from_numpy(np.stack(spread).astype(np.float32))
                 features.append(_read(model, levels, pointed, torch.tensor(places)).half())
-                shares += known_as
+                mentions += known_as
                 rows += [group[place].row for place in places]
                 kinds += drawn_as
-    return NamedRegions(torch.cat(features), shares, rows, kinds)
+    return NamedRegions(torch.cat(features), mentions, rows, kinds)
 
 
 def _read(model: TrunkModel, maps: list[Tensor], points: Tensor, picture: Tensor) -> Tensor:
@@ -170,20 +170,29 @@ def _read(model: TrunkModel, maps: list[Tensor], points: Tensor, picture: Tensor
 def train_namer(
     model: TrunkModel, regions: NamedRegions, epochs: int, rate: float, batch: int = 512
 ) -> float:
-    """Fits the namer; returns the last epoch's mean loss."""
+    """Fits the namer; returns the last epoch's mean loss.
+
+    A region that everybody mentions weighs more than one that a single person does, by the root of how often: it is
+    what people point at. On dev, of the phrases for boxes, points and scribbles 0.538, 0.430 and 0.488 were right then
+    rather than 0.542, 0.421 and 0.460, and of the regions as many or more; by the number itself 0.547, 0.423 and 0.484,
+    and fewer points.
+    """
     learned = [*model.namer.hidden.parameters(), *model.namer.output.parameters()]
     scale = Scale.of(regions.features)
     with torch.no_grad():
         scale.unfold(model.namer.hidden)
     optimizer = torch.optim.AdamW(learned, lr=rate, weight_decay=0.05)
     model.namer.train()
-    steps, running = len(regions.shares) // batch, 0.0
+    steps, running = len(regions.mentions) // batch, 0.0
+    often = torch.tensor([sum(mentions.values()) for mentions in regions.mentions]).sqrt()
+    often = often / often.mean()
     generator = np.random.default_rng(4)
     for epoch in range(epochs):
-        order, running = generator.permutation(len(regions.shares)), 0.0
+        order, running = generator.permutation(len(regions.mentions)), 0.0
         for step in range(steps):
             chosen = order[step * batch : (step + 1) * batch]
-            target = noun_shares([regions.shares[one] for one in chosen], model.namer.output.out_features)
+            shares = noun_shares([regions.mentions[one] for one in chosen], model.namer.output.out_features)
+            target = shares * often[torch.from_numpy(chosen)][:, None]
             read = regions.features[torch.from_numpy(chosen)].float()
             logits = model.namer((read - scale.mean) / scale.deviation)
             loss = functional.cross_entropy(logits, target)
@@ -248,14 +257,14 @@ def main() -> None:
     nouns = {head: number for number, head in enumerate(heads)}
     views = []
     for view in range(options.views):
-        name = f"named-{state['step']}-{options.side}-{sampler}-{teachers}-{options.drawings}-{view}.pt"
+        name = f"mentioned-{state['step']}-{options.side}-{sampler}-{teachers}-{options.drawings}-{view}.pt"
         kept = options.trunk.with_name(name)
         if not kept.exists():
             read = read_all(model, store, train, nouns, options.side, drawings=options.drawings, view=view)
             save_state(vars(read), kept)
         views.append(NamedRegions(**torch.load(kept, weights_only=True, mmap=True)))
     regions = NamedRegions.joined(views)
-    print({"regions": len(regions.shares), "seconds": round(time.monotonic() - began)}, flush=True)
+    print({"regions": len(regions.mentions), "seconds": round(time.monotonic() - began)}, flush=True)
     loss = train_namer(model, regions, options.epochs, options.rate)
     figures = {
         name: round(one, 4) for name, one in evaluate(model, store, dev, words, heads, options.side).items()

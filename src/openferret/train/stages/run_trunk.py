@@ -30,6 +30,7 @@ from openferret.model.vision import fold_batch_norm
 from openferret.processing.geometry import region_geometry
 from openferret.train.stages.detected import Companions, read_detections, with_detections
 from openferret.train.stages.export import trunk_tensors
+from openferret.train.stages.pasting import paste_things, read_cutouts
 from openferret.train.stages.pictures import (
     WHOLE,
     Record,
@@ -248,12 +249,23 @@ def main() -> None:
         "--only", default="", help="learn only parameters whose names begin so: locator.presence"
     )
     parser.add_argument("--detected", type=Path, help="what run_detector saw on the train pictures")
+    parser.add_argument(
+        "--paste",
+        type=float,
+        default=0.0,
+        help="share of the pictures that get things cut out of COCO's, 0..1",
+    )
     parser.add_argument("--minutes", type=float, default=50)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--side", type=int, default=320)
     parser.add_argument("--peak", type=float, default=1.0, help="factor of the highest learning rates")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
+    if not 0 <= options.paste <= 1:
+        parser.error("--paste must be 0 to 1")
+    cutouts = {}
+    if options.paste:
+        cutouts = read_cutouts(options.data / "instances_train2017.json", options.data / "train2017")
     options.out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(options.seed)
     store, train, dev, mini = load_records(options.data, options.out / "pictures.npy", options.detected)
@@ -286,8 +298,11 @@ def main() -> None:
         began = time.monotonic()
         generator = np.random.default_rng([options.seed, step])
         chosen = [train[k] for k in generator.choice(len(train), options.batch, replace=False)]
+        pixels, pasted = store, chosen
+        if cutouts:
+            pixels, pasted = paste_things(store, chosen, cutouts, generator, options.paste)
         batch = sample_batch(
-            store, chosen, index, generator, options.side, classes=classes, companions=companions
+            pixels, pasted, index, generator, options.side, classes=classes, companions=companions
         )
         losses = compute_losses(model, batch, words, nouns)
         total = torch.stack([WEIGHTS[name] * value for name, value in losses.items()]).sum()
