@@ -217,7 +217,7 @@ def test_of_several_drafts_the_one_that_tells_what_is_seen_is_given(kit, monkeyp
         ]
 
     seen = {"a dog": 0.9, "a cat": 0.2, "a man": None}
-    monkeypatch.setattr(drafts, "decode", written)
+    monkeypatch.setattr(home, "decode", written)
     monkeypatch.setattr(home, "seen_on", lambda encoded, nouns, phrase: seen[phrase])
     answer = kit.describe(drafts=3)
     assert answer.mentions[0].phrase == "a dog"
