@@ -6,6 +6,7 @@ import pytest
 
 from openferret import Box, Ferret, Point, Scribble
 from openferret.eval.metrics.boxes import intersection_over_union
+from openferret.kit.assemble import ensure_kit
 
 PICTURES = Path(__file__).parents[2] / "examples" / "pictures"
 pytestmark = pytest.mark.slow
@@ -57,3 +58,9 @@ def test_the_same_question_has_the_same_answer_together_and_alone(ferret):
     regions = [Point(285, 150), Box(172, 17, 410, 308), Box(0, 0, 600, 400)]
     together = [answer.text for answer in scene.refer_many(regions)]
     assert together == [scene.refer(region).text for region in regions]
+
+
+def test_the_folder_is_the_same_on_every_machine():
+    folder = ensure_kit()
+    for file in folder.glob("*.json"):
+        assert str(folder.parent) not in file.read_text(encoding="utf-8")

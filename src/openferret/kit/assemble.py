@@ -113,7 +113,9 @@ def assemble(base: Path, trunk: Path, adapter: Path, out_dir: Path) -> None:
     trained = widened(load_file(adapter))
     names = trained.get("model.namer.output.bias", torch.empty(0))
     closer = "model.closer_look.output.bias" in trained
-    config = kit_config(AutoConfig.from_pretrained(base), region_nouns=len(names), closer_look=closer)
+    language = AutoConfig.from_pretrained(base)
+    language.name_or_path = "SmolLM2-135M-Instruct"  # not where it lay: the folder's digest is everybody's
+    config = kit_config(language, region_nouns=len(names), closer_look=closer)
     for name, values in json.loads(metadata.get("calibration", "{}")).items():
         setattr(config, name, tuple(values) if isinstance(values, list) else values)
     config.vision_config.image_size = int(metadata.get("image_size", config.vision_config.image_size))

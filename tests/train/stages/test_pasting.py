@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from openferret.errors import InputError
 from openferret.train.stages.pasting import Cutout, paste_things, read_cutouts
 from openferret.train.stages.pictures import Named, Record, held_out
 
@@ -128,3 +129,8 @@ def test_cutouts_are_whole_things_of_pictures_that_are_trained_on(tmp_path):
     assert (cup.width, cup.height) == pytest.approx((0.195, 0.49))
     middle = cup.pixels[len(cup.pixels) // 2, cup.pixels.shape[1] // 2]
     assert middle.tolist() == [10, 200, 30, 255]
+
+
+def test_without_coco_there_is_nothing_to_cut_out(tmp_path):
+    with pytest.raises(InputError, match="COCO"):
+        read_cutouts(tmp_path / "none.json", tmp_path)

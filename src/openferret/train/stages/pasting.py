@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
+from openferret.errors import InputError
 from openferret.flickr30k import NormalizedBox
 from openferret.images import load_image
 from openferret.nouns import head_noun
@@ -60,7 +61,14 @@ def read_cutouts(annotations: Path, images: Path) -> dict[str, tuple[Cutout, ...
     Args:
         annotations: of COCO's instances.
         images: the folder of its pictures.
+
+    Raises:
+        InputError: the annotations are not there.
     """
+    if not annotations.is_file():
+        raise InputError(
+            f"{annotations} is not a file; things are cut out of COCO's pictures, which are needed then"
+        )
     content = json.loads(annotations.read_text(encoding="utf-8"))
     names = {category["id"]: str(category["name"]) for category in content["categories"]}
     files = {one["id"]: one["file_name"] for one in content["images"] if not held_out(one["id"])}
