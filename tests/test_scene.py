@@ -5,6 +5,7 @@ import pytest
 
 from openferret.errors import InputError
 from openferret.generation.decode import Generated
+from openferret.generation.locating import separate_objects
 from openferret.predictor import Ferret
 from openferret.regions import Box, Mask, Point, Polygon, Scribble
 
@@ -168,14 +169,29 @@ def test_a_threshold_is_a_probability(scene, threshold):
 
 
 def test_everything_is_named_and_grouped_by_name(kit, monkeypatch):
-    count = int(kit.prefix.encoded.object_distinct.sum())
-    names = ["a dog."] + ["a man"] * (count - 1)
-    says(kit, monkeypatch, *names)
+    encoded = kit.prefix.encoded
+    distinct, count = encoded.object_distinct[0], int(encoded.object_distinct.sum())
+    order = encoded.object_scores[0][distinct].argsort(descending=True)
+    men = separate_objects(encoded.object_boxes[0][distinct][order][1:])
+    says(kit, monkeypatch, "a dog.", *["a man"] * (count - 1))
     answer = kit.detect(threshold=0.0)
-    assert {one.phrase: len(one.boxes) for one in answer.mentions} == {"a dog": 1, "a man": count - 1}
+    assert {one.phrase: len(one.boxes) for one in answer.mentions} == {"a dog": 1, "a man": len(men)}
     scores = [box.score for mention in answer.mentions for box in mention.boxes]
     assert max(scores) == answer.mentions[0].boxes[0].score
     assert answer.text == "a dog; a man"
+
+
+def test_one_thing_is_not_named_twice(kit, monkeypatch):
+    from openferret import scene as home
+
+    count = int(kit.prefix.encoded.object_distinct.sum())
+    assert count > 2
+    monkeypatch.setattr(home, "separate_objects", lambda boxes: list(range(len(boxes)))[::2])
+    says(kit, monkeypatch, *["a man"] * count)
+    (men,) = kit.detect(threshold=0.0).mentions
+    scores = [box.score for box in men.boxes]
+    assert len(scores) == (count + 1) // 2
+    assert scores == sorted(scores, reverse=True)
 
 
 def test_nothing_certain_enough_is_nothing_found(kit):

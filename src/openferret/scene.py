@@ -18,7 +18,7 @@ from openferret.errors import InputError
 from openferret.generation.decode import Decoding, Generated, decode, extend
 from openferret.generation.drafts import worth, write_drafts
 from openferret.generation.grounding import ground_phrases, is_cut
-from openferret.generation.locating import rank_phrases
+from openferret.generation.locating import rank_phrases, separate_objects
 from openferret.generation.prefix import Continuation, PicturePrefix, context_length
 from openferret.generation.presence import PRESENCE_THRESHOLD, seen_on
 from openferret.generation.questions import Question, write_question
@@ -222,7 +222,8 @@ class Scene:
 
         Returns:
             A mention for each name, with the boxes of all objects of that name, the most certain first; a
-            score is the probability of an object. Models without proposals name what they describe.
+            score is the probability of an object. Of boxes of one name that show the same thing the most certain is
+            left. Models without proposals name what they describe.
 
         Raises:
             InputError: a threshold outside 0..1.
@@ -233,14 +234,20 @@ class Scene:
             return self.describe(max_new_tokens=max_new_tokens)
         kept = encoded.object_distinct[0] & (encoded.object_scores[0] >= least)
         scores, order = encoded.object_scores[0][kept].sort(descending=True)
-        unit = encoded.object_boxes[0][kept][order].tolist()
+        unit = encoded.object_boxes[0][kept][order]
         started = perf_counter()
-        regions = [denormalize_box(one, self.width, self.height) for one in unit]
-        named: dict[str, list[LocatedBox]] = {}
-        answers = self.refer_many(regions, max_new_tokens=max_new_tokens)
-        for box, score, answer in zip(regions, scores.tolist(), answers, strict=True):
-            located = LocatedBox.of(box, self.width, self.height, score)
-            named.setdefault(answer.text.strip(" .") or "something", []).append(located)
+        regions = [denormalize_box(one, self.width, self.height) for one in unit.tolist()]
+        alike: dict[str, list[int]] = {}
+        for number, answer in enumerate(self.refer_many(regions, max_new_tokens=max_new_tokens)):
+            alike.setdefault(answer.text.strip(" .") or "something", []).append(number)
+        certain = scores.tolist()
+        named = {
+            name: [
+                LocatedBox.of(regions[numbers[one]], self.width, self.height, certain[numbers[one]])
+                for one in separate_objects(unit[numbers])
+            ]
+            for name, numbers in alike.items()
+        }
         timings = {"detect": perf_counter() - started}
         if not named:
             return Answer(

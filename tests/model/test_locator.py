@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from openferret.model.locator import (
     Located,
     agreed_box,
+    apart,
     boxes_from_distances,
     distinct_instances,
     keep_distinct,
@@ -118,3 +119,10 @@ def test_boxes_of_no_area_are_given_as_they_are():
     assert torch.isfinite(agreed_box(nothing, torch.tensor([[0.9, 0.1]]))).all()
     boxes, _ = distinct_instances(located([2.0, 1.0], nothing[0].tolist()), 0, threshold=0.3)
     assert boxes[0].tolist() == [0.5] * 4
+
+
+def test_boxes_that_overlap_a_better_one_show_the_same_thing():
+    boxes = torch.tensor([[0.0, 0, 0.4, 1], [0.2, 0, 0.6, 1], [0.35, 0, 0.75, 1], [0.0, 0, 0.7, 1]])
+    assert apart(boxes) == [0, 1, 2]  # the last has the first within itself
+    assert apart(boxes, iou=0.3) == [0, 2]
+    assert apart(boxes[:0]) == []

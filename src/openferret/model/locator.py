@@ -254,18 +254,28 @@ def distinct_instances(
     alone = alike.sum(-1, keepdim=True) == 0
     voted = alike @ boxes / alike.sum(-1, keepdim=True).clamp(min=1e-12)
     found = torch.where(alone, boxes[chosen], voted)
-    apart = _apart(found)
-    return found[apart], scores[chosen][apart]
+    separate = apart(found)
+    return found[separate], scores[chosen][separate]
 
 
-def _apart(boxes: Tensor) -> list[int]:
-    """Which boxes [n, 4], best first, neither lie within a better one that is kept nor have it within themselves."""
+def apart(boxes: Tensor, iou: float = 1.0) -> list[int]:
+    """Which boxes show things of their own: neither within a better one that is kept, nor with it within themselves.
+
+    Args:
+        boxes: float [n, 4], best first.
+        iou: a box that overlaps a better one by more is dropped as well.
+
+    Example:
+        >>> apart(torch.tensor([[0.0, 0, 0.5, 1], [0.1, 0.1, 0.4, 0.9], [0.5, 0, 1, 1]]))
+        [0, 2]
+    """
     shared = torch.minimum(boxes[:, None, 2:], boxes[:, 2:]) - torch.maximum(boxes[:, None, :2], boxes[:, :2])
     area = (boxes[:, 2:] - boxes[:, :2]).clamp(min=0).prod(-1)
     smaller = torch.minimum(area[:, None], area).clamp(min=1e-9)
-    within: list[list[bool]] = (shared.clamp(min=0).prod(-1) / smaller > WITHIN).tolist()
+    alike = (shared.clamp(min=0).prod(-1) / smaller > WITHIN) | (pairwise_iou(boxes, boxes) > iou)
+    same: list[list[bool]] = alike.tolist()
     kept: list[int] = []
     for box in range(len(boxes)):
-        if not any(within[box][better] for better in kept):
+        if not any(same[box][better] for better in kept):
             kept.append(box)
     return kept
