@@ -54,6 +54,10 @@ def test_only_where_the_answers_part_is_the_probability_shared_anew():
     beyond = logits.clone()
     Choosing((1,), (1, 3), log_odds=8.0).lay_over([1], beyond)
     assert torch.equal(beyond, logits)
+    ending = torch.tensor([0.0, *[-torch.inf] * 4])  # as where an answer has to end
+    forced = ending.clone()
+    choice.lay_over([1], forced)
+    assert torch.equal(forced, ending)
 
 
 def test_a_namer_that_does_not_know_both_says_nothing(tiny):

@@ -67,6 +67,16 @@ def test_what_is_on_the_picture_chooses_among_nouns_but_never_writes_one():
     assert noun_next[4] == 1.5  # what is no noun stays as it is
 
 
+def test_where_an_answer_has_to_end_no_noun_is_chosen():
+    evidence = NounEvidence([1, 2, 3, 1, 2, 3], weight=0.5, device=torch.device("cpu"))
+    ending = torch.full((5,), -torch.inf)
+    ending[0] = 0.0
+    for lay in (evidence.lay_over, evidence.lay_seen_over):
+        logits = ending.clone()
+        lay(logits, torch.tensor([0.1, 0.8, 0.1]), beginning=False)
+        assert torch.equal(logits, ending)
+
+
 def test_what_a_description_has_named_it_need_not_name_again():
     evidence = NounEvidence([1, 2, 2, 4, 5, 6], weight=0.0, device=torch.device("cpu"))
     seen = torch.tensor([0.5, 0.6, 0.7])

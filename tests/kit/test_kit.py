@@ -4,9 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from openferret import Box, Ferret, Point, Scribble
+from openferret import Box, Ferret, Point, Scribble, prompts
 from openferret.eval.metrics.boxes import intersection_over_union
 from openferret.kit.assemble import ensure_kit
+from openferret.serve.rows import Row, write_rows
+from openferret.serve.work import write_first
 
 PICTURES = Path(__file__).parents[2] / "examples" / "pictures"
 pytestmark = pytest.mark.slow
@@ -62,5 +64,15 @@ def test_the_same_question_has_the_same_answer_together_and_alone(ferret):
 
 def test_the_folder_is_the_same_on_every_machine():
     folder = ensure_kit()
+    assert (folder / "config.json").is_file()
     for file in folder.glob("*.json"):
         assert str(folder.parent) not in file.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("most", [2, 11])
+def test_a_description_that_is_written_with_others_ends_where_it_is_cut(ferret, most):
+    scene = ferret.encode(PICTURES / "astronaut.jpg")
+    question = write_first(scene, prompts.DESCRIBE, ())
+    cut, whole = write_rows(scene, [Row(question, most), Row(question, 64)], 0.0, 0)
+    assert (len(cut.ids), cut.complete, whole.complete) == (most, False, True)
+    assert cut.ids == whole.ids[:most]

@@ -50,6 +50,8 @@ class Choosing:
         pair = (self.first[place], self.second[place])
         if pair[0] != pair[1]:
             said = float(logits[pair[0]] - logits[pair[1]])
+            if not math.isfinite(said):
+                return  # an answer that has to end here is neither
             logit = SAID_WEIGHT * said + NAMED_WEIGHT * self.log_odds
             redistribute(
                 logits,

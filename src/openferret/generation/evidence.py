@@ -102,6 +102,8 @@ class NounEvidence:
             beginning: the next token begins the answer.
         """
         tokens, shares = self._shares(nouns, beginning)
+        if logits[tokens].max().isneginf():
+            return  # an answer that has to end here has no nouns to choose from
         own = logits[tokens].log_softmax(0)
         redistribute(logits, tokens, (1 - self.weight) * own + self.weight * shares.clamp(min=1e-6).log())
 
@@ -118,6 +120,8 @@ class NounEvidence:
         """
         tokens, shares = self._shares(seen, beginning)
         own = logits[tokens]
+        if own.max().isneginf():
+            return
         both = own + SEEN_WEIGHT * shares.logit(_NEVER_CERTAIN)
         logits[tokens] = both - both.max() + own.max()
 
