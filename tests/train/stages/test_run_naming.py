@@ -3,11 +3,13 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
 import torch
 from torch import nn
 
+from openferret.model.namer import RegionNamer
 from openferret.train.stages.pictures import Named, Record
-from openferret.train.stages.run_naming import NamedRegions, Scale, read_all
+from openferret.train.stages.run_naming import NamedRegions, Scale, read_all, train_namer
 
 
 def test_a_folded_layer_reads_features_as_the_scaled_one_did():
@@ -59,3 +61,15 @@ def test_other_views_show_other_crops_of_what_is_still_in_them():
     both = NamedRegions.joined([whole, crops])
     assert len(both.features) == len(both.mentions) == len(both.rows) == len(both.kinds)
     assert both.rows[: len(whole.rows)] == whole.rows
+
+
+def test_what_many_captions_call_a_thing_weighs_more_by_the_root():
+    torch.manual_seed(0)
+    namer = RegionNamer([1], nouns=2, width=7, hidden=8)  # reads 3 + 6 + 7 features
+    alike = torch.ones(1024, 16).half()
+    mentions = [{0: 9.0}, {1: 1.0}] * 512
+    regions = NamedRegions(alike, mentions, [0] * 1024, ["box"] * 1024)
+    train_namer(SimpleNamespace(namer=namer), regions, epochs=60, rate=0.05, batch=256)
+    with torch.no_grad():
+        chances = namer(alike[:1].float()).softmax(-1)[0]
+    assert float(chances[0] / chances[1]) == pytest.approx(3.0, rel=0.15)

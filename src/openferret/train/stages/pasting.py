@@ -31,7 +31,7 @@ from openferret.train.stages.pictures import (
 
 LEAST = 10 / 224
 """Things whose width or height is less of their picture are too coarse to be known again."""
-_KEPT_SIDE = 128  # pixels of a cutout's longer side: no picture of the store has more of it
+_KEPT_SIDE = 128  # pixels of a cutout's longer side: about as many as are ever pasted
 _HIDES = 0.35  # of what somebody has named, at most so much is pasted over
 _TRIES = 8
 
