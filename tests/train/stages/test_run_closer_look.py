@@ -7,9 +7,11 @@ from openferret.model.closer_look import CloserLook
 from openferret.model.vision import EfficientNetLiteConfig
 from openferret.train.stages.pictures import Named, Record
 from openferret.train.stages.run_closer_look import (
+    Crops,
     DrawnRegion,
     drawn_for_training,
     evaluate,
+    mixed,
     named_boxes,
     new_optimizer,
     read_crops,
@@ -52,14 +54,16 @@ def test_a_mirrored_crop_has_mirrored_bounds():
     pixels = np.zeros((1, 224, 224, 3), np.uint8)
     pixels[0, :, :112] = 255
     region = DrawnRegion(0, (0.3, 0.4, 0.5, 0.6), "box")
-    plain, bounds = read_crops(pixels, [region], 32)
+    crops = read_crops(pixels, [region], 32)
+    plain = crops.pixels()
     assert plain.shape == (1, 3, 32, 32)
     assert plain[0, 0, 0, 0] > plain[0, 0, 0, -1]
-    assert torch.allclose(bounds, torch.tensor([[0.3, 0.4, 0.5, 0.6]]))
+    assert torch.allclose(crops.bounds, torch.tensor([[0.3, 0.4, 0.5, 0.6]]))
     seen = set()
     for seed in range(10):
-        crop, place = read_crops(pixels, [region], 32, np.random.default_rng(seed))
-        mirrored = bool(place[0, 0] > 0.4)
+        crops = read_crops(pixels, [region], 32, np.random.default_rng(seed))
+        crop = crops.pixels()
+        mirrored = bool(crops.bounds[0, 0] > 0.4)
         assert mirrored == bool(crop[0, 0, 0, 0] < crop[0, 0, 0, -1])
         seen.add(mirrored)
     assert seen == {False, True}
@@ -83,3 +87,18 @@ def test_the_first_stages_rest_and_what_is_right_is_counted():
         "point": 0.5,
         "scribble": 0.5,
     }
+
+
+def test_mixed_crops_keep_what_they_are_called():
+    generator = torch.Generator().manual_seed(0)
+    cut = torch.randint(0, 256, (6, 32, 32, 3), dtype=torch.uint8, generator=generator)
+    bounds, nouns = torch.rand(6, 4, generator=generator), torch.eye(6)
+    crops = Crops(cut, bounds, nouns=nouns)
+    pixels, places, names = mixed(crops, 0.0)
+    assert torch.equal(pixels, crops.pixels())
+    assert torch.equal(names, nouns)
+    torch.manual_seed(1)
+    pixels, places, names = mixed(crops, 0.4)
+    assert torch.allclose(names.sum(-1), torch.ones(6))
+    assert torch.allclose(pixels, torch.einsum("rn,nchw->rchw", names, crops.pixels()), atol=1e-5)
+    assert torch.allclose(places, names @ bounds, atol=1e-6)

@@ -22,8 +22,10 @@ from openferret.model.locator import keep_distinct
 from openferret.model.namer import namer_features
 from openferret.model.pictures import BoxPattern
 from openferret.model.vision import fourier_features
-from openferret.processing.geometry import RegionGeometry, region_geometry
+from openferret.train.stages.devices import half_precision
 from openferret.train.stages.dialogues import Exchange
+from openferret.train.stages.pictures import CroppedPictures
+from openferret.train.stages.regions import RegionTensors
 from openferret.train.stages.trunk import KIT_SAMPLER, TrunkModel
 
 GRID_SIDE = 8
@@ -37,9 +39,16 @@ ANSWER_END = "<|im_end|>"
 
 
 class LanguageModel(nn.Module):
-    """The frozen trunk, what joins it to the language model, and the language model with LoRA."""
+    """The frozen trunk, what joins it to the language model, and the language model with LoRA.
 
-    def __init__(self, trunk: TrunkModel, base: Any, rank: int) -> None:
+    Args:
+        trunk: of stage T.
+        base: the causal language model.
+        rank: of LoRA.
+        dropout: of what LoRA reads, 0..1.
+    """
+
+    def __init__(self, trunk: TrunkModel, base: Any, rank: int, dropout: float = 0.0) -> None:
         super().__init__()
         self.trunk = trunk.requires_grad_(False)
         self.trunk.sampler.requires_grad_(True)
@@ -49,7 +58,8 @@ class LanguageModel(nn.Module):
         base.to(torch.bfloat16).requires_grad_(False)
         self.words = base.get_input_embeddings().weight
         self.language_model = get_peft_model(
-            base, LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=targets)
+            base,
+            LoraConfig(r=rank, lora_alpha=2 * rank, lora_dropout=dropout, target_modules=targets),
         )
         self.projector = nn.Linear(trunk.vision.config.neck_width, width)
         self.object_position = nn.Linear(4 * BOX_WIDTH, width)
@@ -62,6 +72,11 @@ class LanguageModel(nn.Module):
         nn.init.zeros_(self.location.bias)
         self.object_pattern = BoxPattern(KIT_SAMPLER)
 
+    @property
+    def device(self) -> torch.device:
+        """Where its weights are."""
+        return self.special.device
+
     def train(self, mode: bool = True) -> LanguageModel:
         """The trunk is only read: its namer drops nothing while the language model learns."""
         super().train(mode)
@@ -70,12 +85,12 @@ class LanguageModel(nn.Module):
 
     def new_rows(self) -> Tensor:
         """Embeddings of the special tokens, then of the location tokens, float [5 + 1000, E]."""
-        bins = (torch.arange(prompts.LOCATION_BINS) + 0.5) / prompts.LOCATION_BINS
+        bins = (torch.arange(prompts.LOCATION_BINS, device=self.device) + 0.5) / prompts.LOCATION_BINS
         return torch.cat([self.special, self.location(fourier_features(bins[:, None], LOCATION_WIDTH))])
 
     def pictures(self, pixels: Tensor) -> tuple[list[Tensor], Tensor]:
         """Feature maps, and the prefix's picture part: grid tokens, then object tokens, float [B, 80, E]."""
-        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        with torch.no_grad(), half_precision(self.device):
             seen = self.trunk.vision(pixels)
             objectness, boxes = self.trunk.proposer(seen.feature_maps[-1])
         maps = [level.float() for level in seen.feature_maps]
@@ -83,22 +98,15 @@ class LanguageModel(nn.Module):
         chosen, _ = keep_distinct(boxes, objectness, OBJECTS, OBJECT_IOU)
         boxes = torch.gather(boxes, 1, chosen[..., None].expand(-1, -1, 4)).flatten(0, 1)
         points, anchors, neighbors = self.object_pattern(boxes)
-        picture = torch.arange(len(pixels)).repeat_interleave(OBJECTS)
-        objects = self.regions(maps, points, anchors, neighbors, picture)
+        picture = torch.arange(len(pixels), device=self.device).repeat_interleave(OBJECTS)
+        objects = self.regions(maps, RegionTensors(points, tuple(anchors), tuple(neighbors)), picture)
         objects = objects + self.object_position(fourier_features(boxes, BOX_WIDTH))
         return maps, torch.cat([self.projector(grid), objects.unflatten(0, (len(pixels), OBJECTS))], dim=1)
 
-    def regions(
-        self,
-        maps: list[Tensor],
-        points: Tensor,
-        anchors: list[Tensor],
-        neighbors: list[Tensor],
-        picture: Tensor,
-    ) -> Tensor:
+    def regions(self, maps: list[Tensor], drawn: RegionTensors, picture: Tensor) -> Tensor:
         """Region tokens: the sampler's vectors at the length of a word's embedding, and the namer's hint."""
-        vectors = self.trunk.sampler(maps, points, anchors, neighbors, picture)
-        hint = self.trunk.namer.hint(namer_features(maps, points, picture, vectors))
+        vectors = self.trunk.sampler(maps, drawn.points, drawn.anchors, drawn.neighbors, picture)
+        hint = self.trunk.namer.hint(namer_features(maps, drawn.points, picture, vectors))
         return functional.normalize(vectors, dim=-1) * self.region_scale + hint
 
     def embed(self, ids: Tensor, new_rows: Tensor) -> Tensor:
@@ -191,63 +199,95 @@ def visible(segments: Tensor) -> Tensor:
     length = segments.shape[1]
     own = segments[:, :, None] == segments[:, None, :]
     prefix = segments[:, None, :] == 0
-    causal = torch.ones(length, length, dtype=torch.bool).tril()
+    causal = torch.ones(length, length, dtype=torch.bool, device=segments.device).tril()
     # Padding sees itself, or a softmax over nothing would be NaN.
-    return ((own | prefix) & causal | torch.eye(length, dtype=torch.bool))[:, None]
+    alone = torch.eye(length, dtype=torch.bool, device=segments.device)
+    return ((own | prefix) & causal | alone)[:, None]
 
 
-def language_loss(
-    model: LanguageModel, tokens: Tokens, pixels: Tensor, exchanges: list[list[Exchange]]
-) -> tuple[Tensor, dict[str, float]]:
-    """Mean cross entropy of supervised tokens, and its mean for each task."""
+@dataclass(frozen=True)
+class LanguageBatch:
+    """B pictures and what is asked about them, as tensors.
+
+    Attributes:
+        pictures: not resampled yet.
+        ids: int64 [B, T].
+        positions: int64 [B, T].
+        segments: int64 [B, T], the question's number; 0 is the prefix, -1 padding.
+        labels: int64 [B, T], -100 where nothing is supervised.
+        regions: of all questions, in order; None where none points at anything.
+        region_picture: int64 [R], the picture that each lies on.
+        tasks: the tasks among the questions.
+        task: int64 [S], the task of each supervised token, by its place in `tasks`.
+    """
+
+    pictures: CroppedPictures
+    ids: Tensor
+    positions: Tensor
+    segments: Tensor
+    labels: Tensor
+    regions: RegionTensors | None
+    region_picture: Tensor
+    tasks: tuple[str, ...]
+    task: Tensor
+
+
+def write_batch(tokens: Tokens, pictures: CroppedPictures, exchanges: list[list[Exchange]]) -> LanguageBatch:
+    """Sequences of one length, and the geometry of all regions."""
     sequences = [write_sequence(tokens, written) for written in exchanges]
     length = max(len(one.ids) for one in sequences)
 
-    def pad(name: str, fill: int) -> Tensor:
-        rows = [getattr(one, name) for one in sequences]
+    def pad(rows: list[list[int]], fill: int) -> Tensor:
         return torch.tensor([row + [fill] * (length - len(row)) for row in rows])
 
-    ids, segments, labels = pad("ids", tokens.box), pad("segments", -1), pad("labels", -100)
-    maps, picture_tokens = model.pictures(pixels)
     drawn = [
         (row, points) for row, written in enumerate(exchanges) for one in written for points in one.regions
     ]
-    new_rows = model.new_rows()
-    embeddings = model.embed(ids, new_rows)
-    embeddings = embeddings.masked_scatter((ids == tokens.image)[..., None], picture_tokens)
-    if drawn:  # a build may ask of words alone
-        geometry = region_geometry(np.stack([points for _, points in drawn]), KIT_SAMPLER)
-        regions = read_regions(model, maps, geometry, torch.tensor([row for row, _ in drawn]))
-        embeddings = embeddings.masked_scatter((ids == tokens.region)[..., None], regions)
-    with torch.autocast("cpu", torch.bfloat16):
+    tasks = tuple(sorted({one.task for written in exchanges for one in written}))
+    number = {task: place for place, task in enumerate(tasks)}
+    segments = pad([one.segments for one in sequences], -1)
+    labels = pad([one.labels for one in sequences], -100)
+    supervised = zip(*(one.tolist() for one in (labels >= 0).nonzero(as_tuple=True)), strict=True)
+    return LanguageBatch(
+        pictures,
+        pad([one.ids for one in sequences], tokens.box),
+        pad([one.positions for one in sequences], 0),
+        segments,
+        labels,
+        # A build may ask of words alone.
+        RegionTensors.of(np.stack([points for _, points in drawn]), KIT_SAMPLER) if drawn else None,
+        torch.tensor([row for row, _ in drawn], dtype=torch.long),
+        tasks,
+        torch.tensor(
+            [number[exchanges[row][int(segments[row, place]) - 1].task] for row, place in supervised]
+        ),
+    )
+
+
+def language_loss(
+    model: LanguageModel, tokens: Tokens, batch: LanguageBatch
+) -> tuple[Tensor, dict[str, float]]:
+    """Mean cross entropy of supervised tokens, and its mean for each task; model and batch on one device."""
+    maps, picture_tokens = model.pictures(batch.pictures.pixels())
+    embeddings = model.embed(batch.ids, model.new_rows())
+    embeddings = embeddings.masked_scatter((batch.ids == tokens.image)[..., None], picture_tokens)
+    if batch.regions is not None:
+        regions = model.regions(maps, batch.regions, batch.region_picture)
+        embeddings = embeddings.masked_scatter((batch.ids == tokens.region)[..., None], regions)
+    with half_precision(model.device):
         hidden = model.language_model.base_model.model.model(
             inputs_embeds=embeddings,
-            attention_mask=visible(segments),
-            position_ids=pad("positions", 0),
+            attention_mask=visible(batch.segments),
+            position_ids=batch.positions,
             use_cache=False,
         ).last_hidden_state
-    rows, places = (labels >= 0).nonzero(as_tuple=True)
-    with torch.autocast("cpu", torch.bfloat16):
-        scores = model.logits(hidden[rows, places])
-    losses = functional.cross_entropy(scores.float(), labels[rows, places], reduction="none")
-    by_task: dict[str, list[float]] = {}
-    numbers = segments[rows, places].tolist()
-    for row, number, value in zip(rows.tolist(), numbers, losses.tolist(), strict=True):
-        by_task.setdefault(exchanges[row][number - 1].task, []).append(value)
-    return losses.mean(), {task: sum(values) / len(values) for task, values in by_task.items()}
-
-
-def read_regions(
-    model: LanguageModel, maps: list[Tensor], geometry: RegionGeometry, picture: Tensor
-) -> Tensor:
-    """NumPy geometry -> region tokens."""
-    return model.regions(
-        maps,
-        torch.from_numpy(geometry.points),
-        [torch.from_numpy(one) for one in geometry.anchors],
-        [torch.from_numpy(one) for one in geometry.neighbors],
-        picture,
-    )
+        supervised = batch.labels >= 0
+        scores = model.logits(hidden[supervised])
+    losses = functional.cross_entropy(scores.float(), batch.labels[supervised], reduction="none")
+    count = losses.new_zeros(len(batch.tasks))
+    total = count.index_add(0, batch.task, losses.detach())
+    mean = total / count.index_add(0, batch.task, torch.ones_like(losses))
+    return losses.mean(), dict(zip(batch.tasks, mean.tolist(), strict=True))
 
 
 def cosine(share: float) -> float:

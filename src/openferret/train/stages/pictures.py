@@ -248,6 +248,59 @@ class PixelStore(Protocol):
         """A picture."""
 
 
+@dataclass(frozen=True)
+class CroppedPictures:
+    """Crops of stored pictures that are not resampled yet: small to hand on, and resampled where the model is.
+
+    Attributes:
+        stored: uint8 [B, 224, 224, 3].
+        transforms: float [B, 2, 3], from the crop's coordinates to the picture's, both in -1..1.
+        jitter: float [B, 2], contrast and brightness factors; None leaves colours alone.
+        side: side of the result, in pixels.
+    """
+
+    stored: Tensor
+    transforms: Tensor
+    jitter: Tensor | None
+    side: int
+
+    def pixels(self) -> Tensor:
+        """Float32 [B, 3, side, side] in -1..1, channels last in memory."""
+        values = (self.stored.permute(0, 3, 1, 2).float() - 127) / 128
+        size = [len(values), 3, self.side, self.side]
+        grid = functional.affine_grid(self.transforms, size, align_corners=False)
+        values = functional.grid_sample(values, grid, padding_mode="border", align_corners=False)
+        if self.jitter is not None:
+            contrast, brightness = self.jitter[:, :, None, None, None].unbind(1)
+            values = (values * contrast + brightness).clamp(-1, 1)
+        return values.contiguous(memory_format=torch.channels_last)
+
+
+def cropped(
+    store: PixelStore,
+    rows: Sequence[int],
+    crops: Sequence[Crop],
+    side: int,
+    jitter: Tensor | None = None,
+) -> CroppedPictures:
+    """Crops of stored pictures.
+
+    Args:
+        store: uint8 [n, 224, 224, 3].
+        rows: which pictures.
+        crops: one for each.
+        side: side of what they are resampled to, in pixels.
+        jitter: float [B, 2], contrast and brightness factors; None leaves colours alone.
+    """
+    transforms = []
+    for crop in crops:
+        width, height = crop.x2 - crop.x1, crop.y2 - crop.y1
+        sign = -1.0 if crop.mirrored else 1.0
+        transforms.append([[sign * width, 0.0, crop.x1 + crop.x2 - 1], [0.0, height, crop.y1 + crop.y2 - 1]])
+    stored = torch.from_numpy(np.stack([store[row] for row in rows]))
+    return CroppedPictures(stored, torch.tensor(transforms), jitter, side)
+
+
 def crop_pixels(
     store: PixelStore,
     rows: Sequence[int],
@@ -255,27 +308,5 @@ def crop_pixels(
     side: int,
     jitter: Tensor | None = None,
 ) -> Tensor:
-    """Crops of stored pictures, resampled.
-
-    Args:
-        store: uint8 [n, 224, 224, 3].
-        rows: which pictures.
-        crops: one for each.
-        side: side of the result, in pixels.
-        jitter: float [B, 2], contrast and brightness factors; None leaves colours alone.
-
-    Returns:
-        float32 [B, 3, side, side] in -1..1, channels last in memory.
-    """
-    pixels = torch.from_numpy(np.stack([store[row] for row in rows])).permute(0, 3, 1, 2)
-    values = (pixels.float() - 127) / 128
-    transforms = []
-    for crop in crops:
-        width, height = crop.x2 - crop.x1, crop.y2 - crop.y1
-        sign = -1.0 if crop.mirrored else 1.0
-        transforms.append([[sign * width, 0.0, crop.x1 + crop.x2 - 1], [0.0, height, crop.y1 + crop.y2 - 1]])
-    grid = functional.affine_grid(torch.tensor(transforms), [len(rows), 3, side, side], align_corners=False)
-    values = functional.grid_sample(values, grid, padding_mode="border", align_corners=False)
-    if jitter is not None:
-        values = (values * jitter[:, 0, None, None, None] + jitter[:, 1, None, None, None]).clamp(-1, 1)
-    return values.contiguous(memory_format=torch.channels_last)
+    """Crops of stored pictures, resampled: `cropped(...).pixels()`."""
+    return cropped(store, rows, crops, side, jitter).pixels()

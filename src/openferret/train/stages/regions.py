@@ -2,15 +2,45 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
+
+from openferret.processing.geometry import SamplerGeometry, region_geometry
 
 Kind = Literal["box", "point", "scribble"]
 KINDS: tuple[Kind, ...] = ("box", "point", "scribble")
 POINT_RADIUS = 5 / 336
 STROKE_WIDTH = 2 * POINT_RADIUS
+
+
+@dataclass(frozen=True)
+class RegionTensors:
+    """What the sampler needs of R regions.
+
+    Attributes:
+        points: float [R, N, 2], (x, y) in 0..1.
+        anchors: for each block, int64 [R, S].
+        neighbors: for each block, int64 [R, S, k].
+    """
+
+    points: Tensor
+    anchors: tuple[Tensor, ...]
+    neighbors: tuple[Tensor, ...]
+
+    @classmethod
+    def of(cls, points: NDArray[np.float32], sizes: SamplerGeometry) -> RegionTensors:
+        """Of points float32 [R, N, 2] drawn in the regions."""
+        geometry = region_geometry(points, sizes)
+        return cls(
+            torch.from_numpy(geometry.points),
+            tuple(torch.from_numpy(one) for one in geometry.anchors),
+            tuple(torch.from_numpy(one) for one in geometry.neighbors),
+        )
 
 
 def draw_region(

@@ -12,7 +12,7 @@ import argparse
 import copy
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +28,7 @@ from openferret.kit.eight_bits import widened
 from openferret.model.closer_look import CloserLook
 from openferret.model.vision import EfficientNetLiteConfig, fold_batch_norm, folded_head
 from openferret.processing.closer import crop_image, crop_window
+from openferret.train.stages.devices import add_device_options, batches, half_precision, moved, open_device
 from openferret.train.stages.export import CLOSER_FROZEN
 from openferret.train.stages.pictures import PixelStore, Record
 from openferret.train.stages.regions import KINDS, Kind, draw_region
@@ -90,10 +91,35 @@ def drawn_for_training(one: NamedBox, kind: Kind, generator: np.random.Generator
     return DrawnRegion(one.row, bounds, kind, float(generator.uniform(0.8, 1.3)))
 
 
+@dataclass(frozen=True)
+class Crops:
+    """Crops round R regions, small to hand on.
+
+    Attributes:
+        cut: uint8 [R, S, S, 3].
+        bounds: float [R, 4], of the regions, (x1, y1, x2, y2) in 0..1.
+        jitter: float [R, 2], contrast and brightness factors; None leaves colours alone.
+        nouns: float [R, N], what each is called; None where nobody needs it.
+    """
+
+    cut: Tensor
+    bounds: Tensor
+    jitter: Tensor | None = None
+    nouns: Tensor | None = None
+
+    def pixels(self) -> Tensor:
+        """Float32 [R, 3, S, S] in -1..1, channels last in memory."""
+        values = (self.cut.permute(0, 3, 1, 2).float() - 127) / 128
+        if self.jitter is not None:
+            contrast, brightness = self.jitter[:, :, None, None, None].unbind(1)
+            values = (values * contrast + brightness).clamp(-1, 1)
+        return values.contiguous(memory_format=torch.channels_last)
+
+
 def read_crops(
     store: PixelStore, regions: Sequence[DrawnRegion], side: int, generator: np.random.Generator | None = None
-) -> tuple[Tensor, Tensor]:
-    """Crops round regions, float32 [R, 3, S, S] in -1..1, and their bounds [R, 4].
+) -> Crops:
+    """Crops round regions.
 
     Args:
         store: pixels.
@@ -110,11 +136,30 @@ def read_crops(
             crop, x1, x2 = crop[:, ::-1], 1 - x2, 1 - x1
         crops.append(crop)
         bounds.append((x1, y1, x2, y2))
-    pixels = (torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).float() - 127) / 128
+    jitter = None
     if generator is not None:
         jitter = torch.from_numpy(generator.uniform([0.75, -0.15], [1.25, 0.15], (len(crops), 2))).float()
-        pixels = (pixels * jitter[:, :1, None, None] + jitter[:, 1:, None, None]).clamp(-1, 1)
-    return pixels.contiguous(memory_format=torch.channels_last), torch.tensor(bounds)
+    return Crops(torch.from_numpy(np.stack(crops)), torch.tensor(bounds), jitter)
+
+
+def mixed(crops: Crops, mixup: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Pixels, bounds and targets of a batch with nouns, each mixed with another of the batch.
+
+    Args:
+        crops: with nouns, [R, N].
+        mixup: parameter of the beta distribution that the share of the other comes from; 0 mixes nothing.
+
+    Returns:
+        float32 [R, 3, S, S] in -1..1, [R, 4] in 0..1 and [R, N].
+    """
+    assert crops.nouns is not None  # of every batch that is trained on
+    parts = crops.pixels(), crops.bounds, crops.nouns
+    if not mixup:
+        return parts
+    share = float(torch.distributions.Beta(mixup, mixup).sample())
+    other = torch.randperm(len(crops.bounds), device=crops.bounds.device)
+    pixels, bounds, nouns = (share * one + (1 - share) * one[other] for one in parts)
+    return pixels.contiguous(memory_format=torch.channels_last), bounds, nouns
 
 
 def untrained(nouns: int) -> CloserLook:
@@ -135,6 +180,7 @@ def evaluate(
 ) -> dict[str, float]:
     """Head noun right for any phrase of the region, by kind."""
     model.eval()
+    device = model.output.weight.device
     figures: dict[str, float] = {}
     for kind in KINDS:
         generator, right = np.random.default_rng(0), 0
@@ -144,8 +190,9 @@ def evaluate(
                 DrawnRegion(one.row, draw_region(one.box, kind, KIT_SAMPLER.points, generator)[1], kind)
                 for one in group
             ]
-            with torch.autocast("cpu", torch.bfloat16):
-                best = model(*read_crops(store, regions, side)).argmax(-1).tolist()
+            crops = moved(read_crops(store, regions, side), device)
+            with half_precision(device):
+                best = model(crops.pixels(), crops.bounds).argmax(-1).tolist()
             right += sum(heads[noun] in one.heads for noun, one in zip(best, group, strict=True))
         figures[kind] = right / max(len(boxes), 1)
     model.train()
@@ -175,11 +222,21 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--side", type=int, default=128)
     parser.add_argument("--peak", type=float, default=1.0, help="factor of the highest learning rates")
+    parser.add_argument("--smoothing", type=float, default=0.05, help="share of a target that all nouns have")
+    parser.add_argument(
+        "--mixup",
+        type=float,
+        default=0.0,
+        help="crops are mixed in pairs, in shares of a beta distribution with this parameter (arXiv 1710.09412)",
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--pictures", type=Path, help="stage T's pictures.npy, where there is one")
+    parser.add_argument("--save-every", type=float, default=300, help="seconds")
+    add_device_options(parser)
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(options.seed)
+    device = open_device(options.device)
     store, train, dev, mini = load_records(
         options.data, options.pictures or options.out / "pictures.npy", options.detected
     )
@@ -192,36 +249,41 @@ def main() -> None:
         began_with = widened(load_file(options.start))
         ours = {n.removeprefix(_PREFIX): one for n, one in began_with.items() if n.startswith(_PREFIX)}
         model.load_state_dict(ours, strict=False)
-    model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = new_optimizer(model)
     average = copy.deepcopy(model).eval()
     step, elapsed, saved = 0, 0.0, options.out / "state.pt"
     if saved.exists():
-        state = torch.load(saved, weights_only=True)
+        state = torch.load(saved, weights_only=True, map_location=device)
         model.load_state_dict(state["model"])
         average.load_state_dict(state["average"])
         optimizer.load_state_dict(state["optimizer"])
         step, elapsed = state["step"], state["elapsed"]
     budget = options.minutes * 60
     model.train()
-    last_save = time.monotonic()
-    running: float | None = None
     each = len(boxes) // options.batch  # steps of a pass
-    while elapsed < budget:
-        began = time.monotonic()
-        generator = np.random.default_rng([options.seed, step])
-        order = np.random.default_rng([options.seed, step // each, 1]).permutation(len(boxes))
-        place = step % each * options.batch
+
+    def make(number: int) -> Crops:
+        generator = np.random.default_rng([options.seed, number])
+        order = np.random.default_rng([options.seed, number // each, 1]).permutation(len(boxes))
+        place = number % each * options.batch
         chosen = [boxes[one] for one in order[place : place + options.batch]]
         regions = [
             drawn_for_training(one, _DRAWINGS[generator.integers(len(_DRAWINGS))], generator)
             for one in chosen
         ]
-        pixels, bounds = read_crops(store, regions, options.side, generator)
-        with torch.autocast("cpu", torch.bfloat16):
+        crops = read_crops(store, regions, options.side, generator)
+        return replace(crops, nouns=noun_shares([one.shares for one in chosen], len(heads)))
+
+    made = batches(make, step, options.workers)
+    last_save = time.monotonic()
+    running: Tensor | None = None
+    while elapsed < budget:
+        began = time.monotonic()
+        pixels, bounds, target = mixed(moved(next(made), device), options.mixup)
+        with half_precision(device):
             logits = model(pixels, bounds)
-        target = noun_shares([one.shares for one in chosen], len(heads))
-        loss = functional.cross_entropy(logits.float(), target, label_smoothing=0.05)
+        loss = functional.cross_entropy(logits.float(), target, label_smoothing=options.smoothing)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
@@ -232,11 +294,14 @@ def main() -> None:
         follow(average, model, step, 0.995)
         step += 1
         elapsed += time.monotonic() - began
-        running = loss.item() if running is None else 0.98 * running + 0.02 * loss.item()
-        if time.monotonic() - last_save > 300 or elapsed >= budget:
+        running = loss.detach() if running is None else 0.98 * running + 0.02 * loss.detach()
+        if time.monotonic() - last_save > options.save_every or elapsed >= budget:
             figures = evaluate(average, store, kept_back, heads, options.side)
             line = {"step": step, "passes": round(step / each, 2), "seconds": round(elapsed)}
-            line |= {"loss": round(running, 3), **{kind: round(one, 4) for kind, one in figures.items()}}
+            line |= {
+                "loss": round(running.item(), 3),
+                **{kind: round(one, 4) for kind, one in figures.items()},
+            }
             tell(line, options.out)
             state = {"model": model.state_dict(), "average": average.state_dict(), "heads": heads}
             state |= {"optimizer": optimizer.state_dict(), "step": step, "elapsed": elapsed}

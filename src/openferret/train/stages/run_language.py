@@ -23,23 +23,24 @@ from openferret import prompts
 from openferret.errors import InputError
 from openferret.kit.conversion import language_model
 from openferret.nouns import head_noun
-from openferret.processing.geometry import region_geometry
 from openferret.train.stages.build_mixing import SHARE, BuildMixing, mix_build
 from openferret.train.stages.classes import Classes, balanced_classes
+from openferret.train.stages.devices import add_device_options, batches, half_precision, moved, open_device
 from openferret.train.stages.dialogues import Exchange, to_bins, write_exchanges
 from openferret.train.stages.export import language_tensors
 from openferret.train.stages.language import (
     ANSWER_END,
     QUESTION_END,
+    LanguageBatch,
     LanguageModel,
     Tokens,
     cosine,
     extend_tokenizer,
     language_loss,
-    read_regions,
+    write_batch,
 )
-from openferret.train.stages.pictures import WHOLE, Crop, PixelStore, Record, crop_pixels, random_crop
-from openferret.train.stages.regions import KINDS, draw_region
+from openferret.train.stages.pictures import WHOLE, Crop, PixelStore, Record, cropped, random_crop
+from openferret.train.stages.regions import KINDS, RegionTensors, draw_region
 from openferret.train.stages.run_trunk import load_records
 from openferret.train.stages.states import plain_errors, save_state, tell
 from openferret.train.stages.trunk import KIT_SAMPLER, TrunkModel
@@ -48,12 +49,12 @@ from openferret.train.stages.trunk import KIT_SAMPLER, TrunkModel
 @torch.no_grad()
 def prefill(model: LanguageModel, tokens: Tokens, picture_tokens: Tensor) -> DynamicCache:
     """The language model's cache of one picture's prefix."""
-    prefix = torch.tensor([tokens.prefix()])
+    prefix = torch.tensor([tokens.prefix()], device=model.device)
     embeddings = model.embed(prefix, model.new_rows())
     embeddings = embeddings.masked_scatter((prefix == tokens.image)[..., None], picture_tokens)
     core = model.language_model.base_model.model.model
     cache = DynamicCache(config=core.config)
-    with torch.autocast("cpu", torch.bfloat16):
+    with half_precision(model.device):
         core(inputs_embeds=embeddings, past_key_values=cache, use_cache=True)
     return cache
 
@@ -72,15 +73,15 @@ def answer_batch(
     core = model.language_model.base_model.model.model
     cache = copy.deepcopy(prefix)
     cache.batch_repeat_interleave(len(questions))
-    ids = torch.tensor(questions)
+    ids = torch.tensor(questions, device=model.device)
     step = model.embed(ids, new_rows)
     if regions is not None:
         step = step.masked_scatter((ids == tokens.region)[..., None], regions)
     written: list[Tensor] = []
     first = torch.empty(0)
     end = tokens.encode(ANSWER_END)[0]
-    ended = torch.zeros(len(questions), dtype=torch.bool)
-    with torch.autocast("cpu", torch.bfloat16):
+    ended = torch.zeros(len(questions), dtype=torch.bool, device=model.device)
+    with half_precision(model.device):
         while len(written) < most and not ended.all():
             hidden = core(inputs_embeds=step, past_key_values=cache, use_cache=True).last_hidden_state
             scores = model.logits(hidden[:, -1]).float()
@@ -109,17 +110,18 @@ def evaluate(
     yes = tokens.encode(prompts.YES)[0]
     no = tokens.encode(prompts.NO)[0]
     for number, record in enumerate(records[:count]):
-        pixels = crop_pixels(store, [record.row], [WHOLE], side)
+        shown = moved(cropped(store, [record.row], [WHOLE], side), model.device)
         single = list({one.boxes[0]: one for one in record.named if len(one.boxes) == 1}.values())[:6]
         if not single:
             continue
         generator = np.random.default_rng(number)
-        maps, picture_tokens = model.pictures(pixels)
+        maps, picture_tokens = model.pictures(shown.pixels())
         prefix = prefill(model, tokens, picture_tokens)
         for kind in KINDS:
             drawn = [draw_region(one.boxes[0], kind, KIT_SAMPLER.points, generator) for one in single]
-            geometry = region_geometry(np.stack([points for points, _ in drawn]), KIT_SAMPLER)
-            regions = read_regions(model, maps, geometry, torch.zeros(len(drawn), dtype=torch.long))
+            pointed = moved(RegionTensors.of(np.stack([one for one, _ in drawn]), KIT_SAMPLER), model.device)
+            owners = torch.zeros(len(drawn), dtype=torch.long, device=model.device)
+            regions = model.regions(maps, pointed, owners)
             questions = []
             for points, bounds in drawn:
                 middle = (*points.mean(axis=0).tolist(), 0, 0)
@@ -172,7 +174,11 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--side", type=int, default=320)
     parser.add_argument("--rank", type=int, default=16)
+    parser.add_argument("--dropout", type=float, default=0.0, help="of what LoRA reads, 0 to 1")
+    parser.add_argument("--peak", type=float, default=1.0, help="factor of the highest learning rates")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--save-every", type=float, default=360, help="seconds")
+    add_device_options(parser)
     parser.add_argument(
         "--keep-sampler",
         action="store_true",
@@ -196,6 +202,7 @@ def train_language(options: argparse.Namespace) -> None:
     """
     options.out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(options.seed)
+    device = open_device(options.device)
     pictures, train, dev, _ = load_records(options.data, options.trunk.parent / "pictures.npy")
     classes = balanced_classes(train)
     store: PixelStore = pictures
@@ -213,9 +220,10 @@ def train_language(options: argparse.Namespace) -> None:
     trunk = TrunkModel(base.config.hidden_size, len(vision["heads"]))
     trunk.load_state_dict(vision["average"])
     trunk = trunk.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    model = LanguageModel(trunk, base, options.rank)
+    model = LanguageModel(trunk, base, options.rank, options.dropout)
     if options.start is not None:
         model.load_state_dict(language_tensors(load_file(options.start)), strict=False)
+    model.to(device)
     if options.keep_sampler:
         trunk.requires_grad_(False)
     named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
@@ -230,7 +238,7 @@ def train_language(options: argparse.Namespace) -> None:
     )
     step, elapsed, saved = 0, 0.0, options.out / "state.pt"
     if saved.exists():
-        state = torch.load(saved, weights_only=True)
+        state = torch.load(saved, weights_only=True, map_location=device)
         if state.get("mixed", "") != mixed:
             raise InputError(
                 f"{saved} was trained with {'another build' if state.get('mixed') else 'no build'}: give the same "
@@ -240,20 +248,25 @@ def train_language(options: argparse.Namespace) -> None:
         optimizer.load_state_dict(state["optimizer"])
         step, elapsed = state["step"], state["elapsed"]
     budget = options.minutes * 60
+
+    def make(number: int) -> LanguageBatch:
+        generator = np.random.default_rng([options.seed, 1, number])
+        chosen = [shown[k] for k in generator.choice(len(shown), options.batch, replace=False)]
+        asked = [ask(record, train, classes, mixing, generator) for record in chosen]
+        crops = [crop for crop, _ in asked]
+        shown_as = cropped(store, [record.row for record in chosen], crops, options.side)
+        return write_batch(tokens, shown_as, [written for _, written in asked])
+
+    made = batches(make, step, options.workers)
     last_save = time.monotonic()
     running: dict[str, float] = {}
     while elapsed < budget:
         began = time.monotonic()
-        generator = np.random.default_rng([options.seed, 1, step])
-        chosen = [shown[k] for k in generator.choice(len(shown), options.batch, replace=False)]
-        asked = [ask(record, train, classes, mixing, generator) for record in chosen]
-        crops, exchanges = [crop for crop, _ in asked], [written for _, written in asked]
-        pixels = crop_pixels(store, [record.row for record in chosen], crops, options.side)
-        loss, by_task = language_loss(model, tokens, pixels, exchanges)
+        loss, by_task = language_loss(model, tokens, moved(next(made), device))
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(lora + sampler + joints, 1.0)
-        factor = min((step + 1) / 50, 1.0) * cosine(elapsed / budget)
+        factor = options.peak * min((step + 1) / 50, 1.0) * cosine(elapsed / budget)
         for group in optimizer.param_groups:
             group["lr"] = group["rate"] * factor
         optimizer.step()
@@ -263,7 +276,7 @@ def train_language(options: argparse.Namespace) -> None:
             running[name] = running.get(name, value) * 0.95 + value * 0.05
         if step % 25 == 0:
             print(step, round(elapsed), {k: round(v, 3) for k, v in sorted(running.items())}, flush=True)
-        if time.monotonic() - last_save > 360 or elapsed >= budget:
+        if time.monotonic() - last_save > options.save_every or elapsed >= budget:
             figures = evaluate(model, tokens, store, dev, options.side, 25 if elapsed < budget else 120)
             line = {"step": step, "seconds": round(elapsed), **{k: round(v, 4) for k, v in figures.items()}}
             tell(line, options.out)

@@ -27,24 +27,25 @@ from openferret.errors import InputError
 from openferret.flickr30k import development_names, read_entities
 from openferret.kit.conversion import language_model, vision_model
 from openferret.model.vision import fold_batch_norm
-from openferret.processing.geometry import region_geometry
 from openferret.train.stages.detected import Companions, read_detections, with_detections
+from openferret.train.stages.devices import add_device_options, batches, half_precision, moved, open_device
 from openferret.train.stages.export import trunk_tensors
 from openferret.train.stages.pasting import paste_things, read_cutouts
 from openferret.train.stages.pictures import (
     WHOLE,
     Record,
     coco_records,
-    crop_pixels,
+    cropped,
     flickr_record,
     mirror_words,
     pixel_store,
 )
-from openferret.train.stages.regions import KINDS, draw_region
+from openferret.train.stages.regions import KINDS, RegionTensors, draw_region
 from openferret.train.stages.states import follow, plain_errors, save_state, tell
 from openferret.train.stages.trunk import (
     KIT_SAMPLER,
     WEIGHTS,
+    Batch,
     TrunkModel,
     Words,
     compute_losses,
@@ -64,7 +65,10 @@ def evaluate(
     heads: list[str],
     side: int,
 ) -> dict[str, float]:
-    """R@1 (merged boxes, one phrase a question); head noun right for any phrase of the region, by kind."""
+    """R@1 (merged boxes, one phrase a question); head noun right for any phrase of the region, by kind.
+
+    Model and words are on one device.
+    """
     outcomes = judge(model, store, records, words, heads, side)
     return {name: float(np.mean(right)) for name, (_, right) in outcomes.items()}
 
@@ -84,21 +88,22 @@ def judge(
         "recall", and one for each kind of region.
     """
     model.eval()
+    device = words.table.device
     outcomes: dict[str, tuple[list[str], list[float]]] = {name: ([], []) for name in ("recall", *KINDS)}
     for start in range(0, len(records), 8):
         group = records[start : start + 8]
         names = [record.names() for record in group]
-        pixels = crop_pixels(store, [record.row for record in group], [WHOLE] * len(group), side)
-        with torch.autocast("cpu", torch.bfloat16):
-            seen = model.vision(pixels)
+        shown = moved(cropped(store, [record.row for record in group], [WHOLE] * len(group), side), device)
+        with half_precision(device):
+            seen = model.vision(shown.pixels())
             pairs = [(index, one) for index, record in enumerate(group) for one in record.named]
             embeddings, mask = words.batch([one.text.lower() for _, one in pairs])
-            picture = torch.tensor([index for index, _ in pairs])
+            picture = torch.tensor([index for index, _ in pairs], device=device)
             located = model.locator(
                 seen.feature_maps[-1],
                 model.locator.phrase(embeddings, mask),
                 picture,
-                torch.ones(len(pairs), dtype=torch.bool),
+                torch.ones(len(pairs), dtype=torch.bool, device=device),
             )
         hulls = torch.tensor(
             [
@@ -106,7 +111,7 @@ def judge(
                 for _, one in pairs
             ]
         )
-        overlap = paired_iou(located.box, hulls)
+        overlap = paired_iou(located.box.cpu(), hulls)
         outcomes["recall"][0].extend(group[index].name for index, _ in pairs)
         outcomes["recall"][1].extend((overlap >= 0.5).float().tolist())
         for kind in KINDS:
@@ -116,10 +121,10 @@ def judge(
             points = np.stack(
                 [draw_region(one.boxes[0], kind, KIT_SAMPLER.points, generator)[0] for _, one in chosen]
             )
-            geometry = region_geometry(points, KIT_SAMPLER)
-            owners = torch.tensor([index for index, _ in chosen])
-            vectors = read_regions(model, seen, geometry, owners)
-            best = name_regions(model, seen, geometry, owners, vectors).argmax(-1).tolist()
+            regions = moved(RegionTensors.of(points, KIT_SAMPLER), device)
+            owners = torch.tensor([index for index, _ in chosen], device=device)
+            vectors = read_regions(model, seen, regions, owners)
+            best = name_regions(model, seen, regions, owners, vectors).argmax(-1).tolist()
             outcomes[kind][0].extend(group[index].name for index, _ in chosen)
             outcomes[kind][1].extend(
                 float(heads[noun] in names[index][one.boxes[0]])
@@ -231,9 +236,11 @@ def new_optimizer(model: TrunkModel, only: str = "") -> torch.optim.Optimizer:
 
 
 def learning_rate(elapsed: float, budget: float, warm_up: float = 60.0) -> float:
-    """Factor of the peak rate: a short warm-up, then a cosine down to 2 %."""
+    """Factor of the peak rate: a short warm-up, then a cosine down to 2 %; all in seconds."""
     share = min(elapsed / budget, 1.0)
-    return min(elapsed / warm_up, 1.0) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * share)))
+    return min(elapsed / min(warm_up, budget / 20), 1.0) * (
+        0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * share))
+    )
 
 
 @plain_errors
@@ -260,6 +267,8 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=320)
     parser.add_argument("--peak", type=float, default=1.0, help="factor of the highest learning rates")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--save-every", type=float, default=300, help="seconds")
+    add_device_options(parser)
     options = parser.parse_args()
     if not 0 <= options.paste <= 1:
         parser.error("--paste must be 0 to 1")
@@ -268,8 +277,10 @@ def main() -> None:
         cutouts = read_cutouts(options.data / "instances_train2017.json", options.data / "train2017")
     options.out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(options.seed)
+    device = open_device(options.device)
     store, train, dev, mini = load_records(options.data, options.out / "pictures.npy", options.detected)
     words, heads = prepare_words(train + dev + mini)
+    words = moved(words, device)
     index = {head: position for position, head in enumerate(heads)}
     classes = [one for record in train if not record.captions for one in record.named]
     companions = Companions.of(train)
@@ -280,31 +291,35 @@ def main() -> None:
             model.load_state_dict(torch.load(options.start, weights_only=True)["average"])
         else:
             model.load_state_dict(trunk_tensors(load_file(options.start)), strict=False)
-    model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = new_optimizer(model, options.only)
     average = copy.deepcopy(model)
     step, elapsed, saved = 0, 0.0, options.out / "state.pt"
     if saved.exists():
-        state = torch.load(saved, weights_only=True)
+        state = torch.load(saved, weights_only=True, map_location=device)
         model.load_state_dict(state["model"])
         average.load_state_dict(state["average"])
         optimizer.load_state_dict(state["optimizer"])
         step, elapsed = state["step"], state["elapsed"]
     budget = options.minutes * 60
     parameters = [one for group in optimizer.param_groups for one in group["params"]]
-    last_save = time.monotonic()
-    running: dict[str, float] = {}
-    while elapsed < budget:
-        began = time.monotonic()
-        generator = np.random.default_rng([options.seed, step])
+
+    def make(number: int) -> Batch:
+        generator = np.random.default_rng([options.seed, number])
         chosen = [train[k] for k in generator.choice(len(train), options.batch, replace=False)]
         pixels, pasted = store, chosen
         if cutouts:
             pixels, pasted = paste_things(store, chosen, cutouts, generator, options.paste)
-        batch = sample_batch(
+        return sample_batch(
             pixels, pasted, index, generator, options.side, classes=classes, companions=companions
         )
-        losses = compute_losses(model, batch, words, nouns)
+
+    made = batches(make, step, options.workers)
+    last_save = time.monotonic()
+    running: Tensor | None = None
+    while elapsed < budget:
+        began = time.monotonic()
+        losses = compute_losses(model, moved(next(made), device), words, nouns)
         total = torch.stack([WEIGHTS[name] * value for name, value in losses.items()]).sum()
         optimizer.zero_grad(set_to_none=True)
         total.backward()  # type: ignore[no-untyped-call]
@@ -316,11 +331,12 @@ def main() -> None:
         follow(average, model, step, 0.999)
         step += 1
         elapsed += time.monotonic() - began
-        for name, value in losses.items():
-            running[name] = running.get(name, value.item()) * 0.98 + value.item() * 0.02
+        values = torch.stack([value.detach() for value in losses.values()])
+        running = values if running is None else running * 0.98 + values * 0.02
         if step % 50 == 0:
-            print(step, round(elapsed), {k: round(v, 3) for k, v in running.items()}, flush=True)
-        if time.monotonic() - last_save > 300 or elapsed >= budget:
+            told = {name: round(one, 3) for name, one in zip(losses, running.tolist(), strict=True)}
+            print(step, round(elapsed), told, flush=True)
+        if time.monotonic() - last_save > options.save_every or elapsed >= budget:
             shown = dev if elapsed >= budget else dev[:100]
             figures = evaluate(average, store, shown, words, heads, options.side)
             line = {"step": step, "seconds": round(elapsed), **{k: round(v, 4) for k, v in figures.items()}}

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -23,12 +22,21 @@ from openferret.model.locator import Located, Locator, Proposer
 from openferret.model.namer import RegionNamer, namer_features
 from openferret.model.sampler import SpatialAwareSampler
 from openferret.model.vision import EfficientNetLiteConfig, EfficientNetLiteModel, VisionOutput, cell_centres
-from openferret.processing.geometry import RegionGeometry, SamplerGeometry, region_geometry
+from openferret.processing.geometry import SamplerGeometry
 from openferret.train.objectives.place import place_losses
 from openferret.train.stages.detected import Companions
+from openferret.train.stages.devices import half_precision
 from openferret.train.stages.losses import centre_cells, focal_loss, generalized_iou
-from openferret.train.stages.pictures import Named, Record, crop_pixels, mirror_words, random_crop
-from openferret.train.stages.regions import KINDS, draw_region
+from openferret.train.stages.pictures import (
+    CroppedPictures,
+    Named,
+    PixelStore,
+    Record,
+    cropped,
+    mirror_words,
+    random_crop,
+)
+from openferret.train.stages.regions import KINDS, RegionTensors, draw_region
 
 KIT_SAMPLER = SamplerGeometry(points=128, anchors=(32, 8), neighbors=(8, 8))
 SAMPLER_WIDTH = 192
@@ -66,20 +74,24 @@ class Words:
     ids: dict[str, list[int]]
 
     def batch(self, texts: list[str], limit: int = 24) -> tuple[Tensor, Tensor]:
-        """Embeddings [P, L, E] and mask [P, L]."""
+        """Embeddings [P, L, E] and mask [P, L], where the table is."""
         rows = [self.ids[text][:limit] for text in texts]
         length = max(len(row) for row in rows)
         padded = torch.tensor([row + [0] * (length - len(row)) for row in rows])
         mask = torch.arange(length)[None] < torch.tensor([len(row) for row in rows])[:, None]
-        return self.table[padded], mask
+        return self.table[padded.to(self.table.device)], mask.to(self.table.device)
 
 
 @dataclass(frozen=True)
 class Batch:
-    """One training batch; P phrases, of which the first Q are present; R regions; boxes in 0..1."""
+    """One training batch; P phrases, of which the first Q are present; R regions; boxes in 0..1.
 
-    pixels: Tensor
+    Phrases of the same words, whatever their case, have the same of the `phrase_numbers`, int64 [P].
+    """
+
+    pictures: CroppedPictures
     phrases: list[str]
+    phrase_numbers: Tensor
     picture: Tensor
     merged: Tensor
     boxes: Tensor
@@ -89,11 +101,11 @@ class Batch:
     region_picture: Tensor
     region_nouns: Tensor
     region_phrases: Tensor
-    geometry: RegionGeometry
+    regions: RegionTensors
 
 
 def sample_batch(
-    store: NDArray[np.uint8],
+    store: PixelStore,
     records: list[Record],
     nouns: dict[str, int],
     generator: np.random.Generator,
@@ -174,9 +186,11 @@ def sample_batch(
     padded, valid = pad_boxes(boxes, MAX_BOXES)
     object_boxes, object_valid = pad_boxes(objects, 24)
     jitter = torch.from_numpy(generator.uniform([0.75, -0.15], [1.25, 0.15], (len(records), 2))).float()
+    numbers: dict[str, int] = {}
     return Batch(
-        crop_pixels(store, [record.row for record in records], crops, side, jitter),
+        cropped(store, [record.row for record in records], crops, side, jitter),
         texts,
+        torch.tensor([numbers.setdefault(text.lower(), len(numbers)) for text in texts]),
         torch.tensor(picture),
         torch.tensor(merged),
         padded,
@@ -186,7 +200,7 @@ def sample_batch(
         torch.tensor(region_picture),
         noun_shares(region_nouns, len(nouns)),
         torch.tensor(region_phrases),
-        region_geometry(np.stack(region_points), KIT_SAMPLER),
+        RegionTensors.of(np.stack(region_points), KIT_SAMPLER),
     )
 
 
@@ -220,10 +234,10 @@ def grounding_losses(located: Located, batch: Batch, centres: Tensor) -> dict[st
     present = len(batch.boxes)
     merged = batch.merged[:present]
     losses = place_losses(located, batch.boxes, batch.valid, merged, centres)
-    is_present = torch.zeros(len(batch.phrases))
+    is_present = torch.zeros_like(located.presence)
     is_present[:present] = 1
     apart = ~batch.merged
-    everywhere = torch.zeros(len(batch.phrases), losses.inside.shape[1])
+    everywhere = torch.zeros_like(located.instance)
     everywhere[:present] = losses.inside.float()
     instance = focal_loss(located.instance[apart], everywhere[apart]).sum()
     return {
@@ -263,10 +277,9 @@ def region_losses(
     vectors = functional.normalize(model.region_to_phrase(regions), dim=-1)
     targets = functional.normalize(phrases, dim=-1)
     score = vectors @ targets.T * model.phrase_scale.exp().clamp(max=50)
-    own = [batch.phrases[index].lower() for index in batch.region_phrases.tolist()]
-    everyone = [text.lower() for text in batch.phrases]
-    same = torch.tensor([[a == b for b in everyone] for a in own])
-    same[torch.arange(len(own)), batch.region_phrases] = False
+    numbers = batch.phrase_numbers
+    same = numbers[batch.region_phrases][:, None] == numbers
+    same = same.scatter(1, batch.region_phrases[:, None], False)
     score = score.masked_fill(same, -torch.inf)
     return {"name": name, "word": word, "phrase": functional.cross_entropy(score, batch.region_phrases)}
 
@@ -283,40 +296,40 @@ WEIGHTS = {
 WEIGHTS |= {"object_box": 0.5, "name": 1.0, "word": 0.3, "phrase": 0.5}
 
 
-def read_regions(model: TrunkModel, seen: VisionOutput, geometry: RegionGeometry, picture: Tensor) -> Tensor:
+def read_regions(model: TrunkModel, seen: VisionOutput, regions: RegionTensors, picture: Tensor) -> Tensor:
     """The sampler's vectors of a batch's regions, in fp32: float [R, E]."""
     vectors: Tensor = model.sampler(
         [level.float() for level in seen.feature_maps or ()],
-        torch.from_numpy(geometry.points),
-        [torch.from_numpy(one) for one in geometry.anchors],
-        [torch.from_numpy(one) for one in geometry.neighbors],
+        regions.points,
+        regions.anchors,
+        regions.neighbors,
         picture,
     )
     return vectors
 
 
 def name_regions(
-    model: TrunkModel, seen: VisionOutput, geometry: RegionGeometry, picture: Tensor, vectors: Tensor
+    model: TrunkModel, seen: VisionOutput, regions: RegionTensors, picture: Tensor, vectors: Tensor
 ) -> Tensor:
     """The namer's logits of a batch's regions, whose sampled vectors are `read_regions`', in fp32: float [R, N]."""
     maps = [level.float() for level in seen.feature_maps or ()]
-    features = namer_features(maps, torch.from_numpy(geometry.points), picture, vectors)
-    logits: Tensor = model.namer(features)
+    logits: Tensor = model.namer(namer_features(maps, regions.points, picture, vectors))
     return logits
 
 
 def compute_losses(model: TrunkModel, batch: Batch, words: Words, nouns: Tensor) -> dict[str, Tensor]:
-    """All losses of one batch, unweighted."""
-    with torch.autocast("cpu", torch.bfloat16):
-        seen = model.vision(batch.pixels)
+    """All losses of one batch, unweighted; model, batch, words and nouns are on one device."""
+    device = nouns.device
+    with half_precision(device):
+        seen = model.vision(batch.pictures.pixels())
         embeddings, mask = words.batch(batch.phrases)
         phrases = model.locator.phrase(embeddings, mask)
         located = model.locator(seen.feature_maps[-1], phrases, batch.picture, batch.merged)
         objectness, object_boxes = model.proposer(seen.feature_maps[-1])
-    regions = read_regions(model, seen, batch.geometry, batch.region_picture)
-    named = name_regions(model, seen, batch.geometry, batch.region_picture, regions)
+    regions = read_regions(model, seen, batch.regions, batch.region_picture)
+    named = name_regions(model, seen, batch.regions, batch.region_picture, regions)
     rows = int(seen.feature_maps[-1].shape[-1])
-    centres = cell_centres(rows, rows)
+    centres = cell_centres(rows, rows, device)
     losses = grounding_losses(located, batch, centres)
     losses |= proposal_losses(objectness, object_boxes, batch, centres)
     return losses | region_losses(model, regions, named, phrases.float(), batch, nouns)
@@ -324,7 +337,8 @@ def compute_losses(model: TrunkModel, batch: Batch, words: Words, nouns: Tensor)
 
 def noun_vectors(words: Words, heads: list[str]) -> Tensor:
     """Mean word embedding of each head noun, float [N, E]."""
-    return torch.stack([words.table[torch.tensor(words.ids[" " + head])].mean(0) for head in heads])
+    rows = [torch.tensor(words.ids[" " + head], device=words.table.device) for head in heads]
+    return torch.stack([words.table[row].mean(0) for row in rows])
 
 
 def noun_table(words: Words, heads: list[str]) -> Tensor:
