@@ -176,6 +176,16 @@ class FewRowsLinear(nn.Linear):
         return sampler_native.product(vectors, self.weight, self.bias)
 
 
+def _project_cells(project: nn.Module, cells: Tensor) -> Tensor:
+    """A 1 x 1 convolution of cells [T, C], whose number is another each time: [T, C']."""
+    if cells.is_cuda and isinstance(
+        project, nn.Conv2d
+    ):  # cuDNN would plan anew for each T, which takes longer
+        return functional.linear(cells, project.weight.flatten(1), project.bias)
+    projected: Tensor = project(cells.T[None, ..., None])[0, ..., 0].T
+    return projected
+
+
 def _is_watched(module: nn.Module) -> bool:
     """Whether somebody waits for the module to be called."""
     return bool(module._forward_hooks or module._forward_pre_hooks)
@@ -291,7 +301,7 @@ class SpatialAwareSampler(nn.Module):
             if isinstance(project, nn.Identity):
                 tables.append(cells.table)
             else:
-                tables.append(project(cells.table.T[None, ..., None])[0, ..., 0].T)
+                tables.append(_project_cells(project, cells.table))
             rows.append(cells.rows + above if above else cells.rows)
             assert cells.weights is not None  # of the cells around each point
             weights.append(cells.weights)

@@ -34,11 +34,21 @@ def map_channels(config: Any) -> tuple[int, ...]:
     return (config.stage_channels[2], config.stage_channels[4], *published, config.neck_width)
 
 
+_PLANNED = 64
+"""Larger batches that depthwise convolutions learn from on CUDA are multiples of this."""
+
+
 def convolve(layer: nn.Conv2d, features: Tensor) -> Tensor:
     """The layer's own convolution, in fp32 where autocast would make a depthwise one train at half the speed.
 
-    (oneDNN has no fast bf16 backward for depthwise convolutions on a CPU.)
+    (oneDNN has no fast bf16 backward for depthwise convolutions on a CPU.) In training on CUDA, batches of many phrases
+    are filled up to few different sizes: cuDNN plans for each size anew, which takes longer than the convolution.
     """
+    many = layer.groups > 1 and features.requires_grad and len(features) > _PLANNED
+    if many and features.is_cuda and (missing := -len(features) % _PLANNED):
+        filled = functional.pad(features, (0, 0, 0, 0, 0, 0, 0, missing))
+        planned: Tensor = layer._conv_forward(filled, layer.weight, layer.bias)
+        return planned[: len(features)]
     if layer.groups > 1 and features.requires_grad and features.device.type == "cpu":
         with torch.autocast("cpu", enabled=False):
             wide: Tensor = layer._conv_forward(features.to(layer.weight.dtype), layer.weight, layer.bias)

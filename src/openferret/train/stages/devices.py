@@ -46,7 +46,6 @@ def open_device(name: str) -> torch.device:
         ) from error
     if device.type == "cuda":
         torch.set_float32_matmul_precision("high")
-        torch.backends.cudnn.benchmark = True
     return device
 
 
@@ -56,7 +55,7 @@ def half_precision(device: torch.device) -> torch.autocast:
 
 
 def moved(value: T, device: torch.device) -> T:
-    """The same with all tensors on a device: a tensor, or a dataclass, tuple or list that holds some.
+    """The same with all tensors on a device: a tensor, or a dataclass, dictionary, tuple or list that holds some.
 
     Example:
         >>> moved((torch.zeros(2), "two"), torch.device("cpu"))
@@ -67,7 +66,9 @@ def moved(value: T, device: torch.device) -> T:
 
 def _moved(value: Any, device: torch.device) -> Any:
     if isinstance(value, Tensor):
-        return value.to(device, non_blocking=True)
+        return value.to(device, non_blocking=device.type != "cpu")  # nothing may be read before it is there
+    if isinstance(value, dict):
+        return {name: _moved(one, device) for name, one in value.items()}
     if isinstance(value, (tuple, list)):
         return type(value)(_moved(one, device) for one in value)
     if is_dataclass(value) and not isinstance(value, type):

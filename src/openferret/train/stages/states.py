@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from openferret.errors import InputError
+from openferret.train.stages.devices import moved
 
 
 def plain_errors(main: Callable[[], None]) -> Callable[[], None]:
@@ -37,9 +38,12 @@ def plain_errors(main: Callable[[], None]) -> Callable[[], None]:
 
 
 def save_state(state: Mapping[str, Any], file: Path) -> None:
-    """Writes tensors and numbers, whole or not at all: a stage may be stopped at any moment."""
+    """Writes tensors and numbers, whole or not at all: a stage may be stopped at any moment.
+
+    Whatever trained them, they can be read where there is only a processor.
+    """
     partial = file.with_suffix(".part")
-    torch.save(dict(state), partial)
+    torch.save(moved(dict(state), torch.device("cpu")), partial)
     partial.replace(file)
 
 
