@@ -70,3 +70,22 @@ def test_it_goes_on_where_it_stopped(tmp_path):
         run_stages(stages, tmp_path, lambda _: None, fails_once)
     run_stages(stages, tmp_path, lambda _: None, fails_once)
     assert ran == ["first", "second", "second", "third"]
+
+
+def test_an_accelerator_is_looked_for_before_anything_runs(data, tmp_path):
+    with pytest.raises(InputError, match="--device cpu always can"):
+        kit_stages(data, tmp_path, 1, 1, device="cuda:99")
+    with pytest.raises(InputError, match="0 or more"):
+        kit_stages(data, tmp_path, 1, 1, workers=-1)
+
+
+def test_the_training_stages_get_the_device_its_workers_and_larger_batches(data, tmp_path):
+    stages = {one.name: one.arguments for one in kit_stages(data, tmp_path, 1, 1, device="meta", workers=3)}
+    on = {name for name, arguments in stages.items() if "--device" in arguments}
+    assert on == {"trunk", "naming", "language", "naming-again", "closer-look"}
+    fed = {name for name, arguments in stages.items() if "--workers" in arguments}
+    assert fed == {"trunk", "language", "closer-look"}
+    assert {name for name, arguments in stages.items() if "--batch" in arguments} == {
+        "language",
+        "closer-look",
+    }

@@ -101,13 +101,18 @@ def kit(
             help="What a detector saw on the train pictures (see docs/training.md), to learn from too."
         ),
     ] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1")] = "cpu",
+    workers: Annotated[
+        int, typer.Option(help="Processes that make batches in advance, for an accelerator.")
+    ] = 0,
 ) -> None:
-    """Train Kit from SmolLM2, EfficientNet-Lite2 and Flickr30k Entities (and COCO, if it is there) on a CPU.
+    """Train Kit from SmolLM2, EfficientNet-Lite2 and Flickr30k Entities (and COCO, if it is there).
 
     Stopped at any moment, the same command goes on. The result is OUT/adapter.safetensors.
     """
     from openferret.train.kit import kit_stages, run_stages
 
-    stages = kit_stages(data, out, trunk_minutes, language_minutes, start, build, closer_minutes, detected)
+    minutes = (trunk_minutes, language_minutes)
+    stages = kit_stages(data, out, *minutes, start, build, closer_minutes, detected, device, workers)
     run_stages(stages, out, lambda text: typer.echo(text, err=True))
     typer.echo(out / "adapter.safetensors")

@@ -23,6 +23,8 @@ MEMORY = {
     "MALLOC_TRIM_THRESHOLD_": "30000000000",
     "MALLOC_TOP_PAD_": "500000000",
 }
+# Pictures and crops a step, where the step has an accelerator: with these Kit's own were trained on one.
+LARGE_BATCH = {"language": "32", "closer-look": "128"}
 NEEDED = ("Annotations", "Sentences", "flickr30k-images", "train.txt")
 
 
@@ -50,6 +52,8 @@ def kit_stages(
     build: Path | None = None,
     closer_minutes: float = 26,
     detected: Path | None = None,
+    device: str = "cpu",
+    workers: int = 0,
 ) -> tuple[Stage, ...]:
     """The stages in order.
 
@@ -63,10 +67,12 @@ def kit_stages(
         closer_minutes: of the closer look.
         detected: what a detector saw on the train pictures, from `openferret.train.stages.run_detector`; the vision
             side and the namer learn from it too.
+        device: of the four stages that train: "cpu", "cuda", "cuda:1".
+        workers: processes that make batches in advance, for accelerators.
 
     Raises:
         InputError: the data are not there, the minutes are not positive, the build is none or holds pictures
-            that Kit is measured on, or the detections cannot be read.
+            that Kit is measured on, the detections cannot be read, or the device or the workers are none.
 
     Example:
         >>> from openferret.train.kit import kit_stages
@@ -82,6 +88,17 @@ def kit_stages(
         raise InputError("the minutes of a stage must be more than 0")
     if start is not None and not start.is_file():
         raise InputError(f"{start} is not a file; give the adapter.safetensors to go on from")
+    if workers < 0:
+        raise InputError(f"--workers must be 0 or more, not {workers}")
+    on: tuple[str, ...] = ()
+    large: dict[str, tuple[str, ...]] = dict.fromkeys(LARGE_BATCH, ())
+    if device != "cpu":
+        from openferret.train.stages.devices import open_device
+
+        open_device(device)
+        on = ("--device", device)
+        large = {name: ("--batch", batch) for name, batch in LARGE_BATCH.items()}
+    fed = (*on, "--workers", str(workers))
     mixed: tuple[str, ...] = ()
     if build is not None:
         # Here, for a wrong build should not be found out after hours of stage T.
@@ -106,9 +123,9 @@ def kit_stages(
         Stage(
             "trunk",
             f"{train}.run_trunk",
-            (*given, *begin, *seen, "--out", str(trunk), "--minutes", str(trunk_minutes)),
+            (*given, *begin, *seen, *fed, "--out", str(trunk), "--minutes", str(trunk_minutes)),
         ),
-        Stage("naming", f"{train}.run_naming", (*given, *seen, "--trunk", state, "--views", "1")),
+        Stage("naming", f"{train}.run_naming", (*given, *seen, *on, "--trunk", state, "--views", "1")),
         Stage(
             "language",
             f"{train}.run_language",
@@ -116,6 +133,8 @@ def kit_stages(
                 *given,
                 *begin,
                 *mixed,
+                *fed,
+                *large["language"],
                 *("--trunk", state, "--out", str(language), "--minutes", str(language_minutes)),
             ),
         ),
@@ -123,7 +142,7 @@ def kit_stages(
         Stage(
             "naming-again",
             f"{train}.run_naming",
-            (*given, *seen, "--trunk", state, "--language", str(language / "state.pt")),
+            (*given, *seen, *on, "--trunk", state, "--language", str(language / "state.pt")),
         ),
         Stage(
             "closer-look",
@@ -131,6 +150,8 @@ def kit_stages(
             (
                 *given,
                 *begin,
+                *fed,
+                *large["closer-look"],
                 *("--out", str(closer), "--minutes", str(closer_minutes)),
                 *("--pictures", str(trunk / "pictures.npy")),
             ),

@@ -23,9 +23,9 @@ from torch.nn import functional
 
 from openferret.errors import InputError
 from openferret.model.namer import namer_features
-from openferret.processing.geometry import region_geometry
-from openferret.train.stages.pictures import WHOLE, Record, crop_pixels, random_crop
-from openferret.train.stages.regions import KINDS, Kind, draw_region
+from openferret.train.stages.devices import half_precision, moved, open_device
+from openferret.train.stages.pictures import WHOLE, Record, cropped, random_crop
+from openferret.train.stages.regions import KINDS, Kind, RegionTensors, draw_region
 from openferret.train.stages.run_trunk import evaluate, load_records, prepare_words
 from openferret.train.stages.states import plain_errors, save_state
 from openferret.train.stages.trunk import KIT_SAMPLER, TrunkModel, noun_shares, noun_vectors
@@ -121,6 +121,7 @@ def read_all(
         view: 0 shows whole pictures as they are, every other number other crops.
     """
     model.eval()
+    device = model.namer.hidden.weight.device
     features: list[Tensor] = []
     mentions: list[dict[int, float]] = []
     rows: list[int] = []
@@ -132,8 +133,9 @@ def read_all(
         if view:
             crops = [random_crop(generator) for _ in group]
             jitter = torch.from_numpy(generator.uniform([0.75, -0.15], [1.25, 0.15], (len(group), 2))).float()
-        with torch.autocast("cpu", torch.bfloat16):
-            seen = model.vision(crop_pixels(store, [one.row for one in group], crops, side, jitter))
+        shown = moved(cropped(store, [one.row for one in group], crops, side, jitter), device)
+        with half_precision(device):
+            seen = model.vision(shown.pixels())
         maps = [level.float() for level in seen.feature_maps]
         drawn: dict[bool, list[tuple[NDArray[np.float32], int, Kind, dict[int, float]]]]
         drawn = {False: [], True: []}
@@ -152,19 +154,18 @@ def read_all(
             if regions:
                 levels = [level.flip(-1) for level in maps] if mirrored else maps
                 spread, places, drawn_as, known_as = zip(*regions, strict=True)
-                pointed = torch.from_numpy(np.stack(spread).astype(np.float32))
-                features.append(_read(model, levels, pointed, torch.tensor(places)).half())
+                pointed = RegionTensors.of(np.stack(spread).astype(np.float32), KIT_SAMPLER)
+                read = _read(model, levels, moved(pointed, device), torch.tensor(places, device=device))
+                features.append(read.half().cpu())
                 mentions += known_as
                 rows += [group[place].row for place in places]
                 kinds += drawn_as
     return NamedRegions(torch.cat(features), mentions, rows, kinds)
 
 
-def _read(model: TrunkModel, maps: list[Tensor], points: Tensor, picture: Tensor) -> Tensor:
-    geometry = region_geometry(points.numpy(), KIT_SAMPLER)
-    drawn = torch.from_numpy(geometry.points)
-    chosen = [[torch.from_numpy(one) for one in block] for block in (geometry.anchors, geometry.neighbors)]
-    return namer_features(maps, drawn, picture, model.sampler(maps, drawn, *chosen, picture))
+def _read(model: TrunkModel, maps: list[Tensor], drawn: RegionTensors, picture: Tensor) -> Tensor:
+    vectors = model.sampler(maps, drawn.points, drawn.anchors, drawn.neighbors, picture)
+    return namer_features(maps, drawn.points, picture, vectors)
 
 
 def train_namer(
@@ -178,7 +179,8 @@ def train_namer(
     and fewer points.
     """
     learned = [*model.namer.hidden.parameters(), *model.namer.output.parameters()]
-    scale = Scale.of(regions.features)
+    device = learned[0].device
+    scale = moved(Scale.of(regions.features), device)
     with torch.no_grad():
         scale.unfold(model.namer.hidden)
     optimizer = torch.optim.AdamW(learned, lr=rate, weight_decay=0.05)
@@ -192,8 +194,8 @@ def train_namer(
         for step in range(steps):
             chosen = order[step * batch : (step + 1) * batch]
             shares = noun_shares([regions.mentions[one] for one in chosen], model.namer.output.out_features)
-            target = shares * often[torch.from_numpy(chosen)][:, None]
-            read = regions.features[torch.from_numpy(chosen)].float()
+            target = (shares * often[torch.from_numpy(chosen)][:, None]).to(device)
+            read = regions.features[torch.from_numpy(chosen)].to(device).float()
             logits = model.namer((read - scale.mean) / scale.deviation)
             loss = functional.cross_entropy(logits, target)
             optimizer.zero_grad(set_to_none=True)
@@ -225,12 +227,15 @@ def main() -> None:
     parser.add_argument("--views", type=int, default=2, help="of each picture: the whole and random crops")
     parser.add_argument("--side", type=int, default=320)
     parser.add_argument("--rate", type=float, default=1e-3)
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1")
     options = parser.parse_args()
     torch.manual_seed(0)
+    device = open_device(options.device)
     store, train, dev, mini = load_records(
         options.data, options.trunk.parent / "pictures.npy", options.detected
     )
     words, heads = prepare_words(train + dev + mini)
+    words = moved(words, device)
     train = list({record.row: record for record in train}.values())
     model = TrunkModel(words.table.shape[1], len(heads))
     state = torch.load(options.trunk, weights_only=True)
@@ -246,7 +251,7 @@ def main() -> None:
                 if name.startswith("trunk.sampler.")
             }
         )
-    model = model.to(memory_format=torch.channels_last).requires_grad_(False)  # type: ignore[call-overload]
+    model = model.to(device, memory_format=torch.channels_last).requires_grad_(False)  # type: ignore[call-overload]
     model.namer.words.weight.copy_(noun_vectors(words, heads).T)
     for layer in (model.namer.hidden, model.namer.output):
         layer.reset_parameters()  # one that goes on from stage T's has learned those pictures by heart
