@@ -124,7 +124,7 @@ class FerretConfig(FerretSizes, PreTrainedConfig):
     seen_exists_calibration: tuple[float, ...] | list[float] = (0.5, 0.5, 0.0, 0.0)
     nouns: tuple[str, ...] | list[str] = ()
     noun_token_ids: tuple[int, ...] | list[int] = ()
-    noun_weight: float = 0.8
+    noun_weight: float = 0.6
     closer_look_nouns: int = 0
     closer_look_side: int = 128
     closer_look_weight: float = 0.35
