@@ -178,9 +178,8 @@ class FewRowsLinear(nn.Linear):
 
 def _project_cells(project: nn.Module, cells: Tensor) -> Tensor:
     """A 1 x 1 convolution of cells [T, C], whose number is another each time: [T, C']."""
-    if cells.is_cuda and isinstance(
-        project, nn.Conv2d
-    ):  # cuDNN would plan anew for each T, which takes longer
+    # cuDNN would make a new plan for each T; a product needs none.
+    if cells.is_cuda and isinstance(project, nn.Conv2d):
         return functional.linear(cells, project.weight.flatten(1), project.bias)
     projected: Tensor = project(cells.T[None, ..., None])[0, ..., 0].T
     return projected

@@ -42,7 +42,7 @@ def convolve(layer: nn.Conv2d, features: Tensor) -> Tensor:
     """The layer's own convolution, in fp32 where autocast would make a depthwise one train at half the speed.
 
     (oneDNN has no fast bf16 backward for depthwise convolutions on a CPU.) In training on CUDA, batches of many phrases
-    are filled up to few different sizes: cuDNN plans for each size anew, which takes longer than the convolution.
+    are filled up to few different sizes, for cuDNN makes a new plan for each.
     """
     many = layer.groups > 1 and features.requires_grad and len(features) > _PLANNED
     if many and features.is_cuda and (missing := -len(features) % _PLANNED):

@@ -23,7 +23,7 @@ MEMORY = {
     "MALLOC_TRIM_THRESHOLD_": "30000000000",
     "MALLOC_TOP_PAD_": "500000000",
 }
-# Pictures and crops a step, where the step has an accelerator: with these Kit's own were trained on one.
+# Pictures and crops a step on an accelerator: what leg 10 of docs/training.md ran with.
 LARGE_BATCH = {"language": "32", "closer-look": "128"}
 NEEDED = ("Annotations", "Sentences", "flickr30k-images", "train.txt")
 

@@ -51,6 +51,21 @@ def test_answers_are_shown_as_they_are_written(page, hand):
     assert page.locator(".timings summary").inner_text().endswith("s")
 
 
+@pytest.mark.slow
+def test_a_thorough_description_is_chosen_from_nine(page, hand):
+    assert hand.ask(page, "/v1/describe", "#describe")["stream"] is True
+    page.get_by_role("button", name="Settings").click()
+    page.check("#thorough")
+    page.keyboard.press("Escape")
+    sent = hand.ask(page, "/v1/describe", "#describe")
+    assert sent["drafts"] == 9
+    assert "stream" not in sent
+    assert json.loads(hand.exported(page, "json"))["turns"][1]["answers"][0]["text"].strip()
+    page.get_by_role("button", name="The same in Python and curl").last.click()
+    page.locator("#code[open]").wait_for()
+    assert "scene.describe(drafts=9)" in page.locator("#code pre").inner_text()
+
+
 def test_words_and_boxes_light_each_other_up(page, hand):
     hand.draw_box(page)
     hand.ask(page, "/v1/refer")

@@ -66,7 +66,8 @@ def moved(value: T, device: torch.device) -> T:
 
 def _moved(value: Any, device: torch.device) -> Any:
     if isinstance(value, Tensor):
-        return value.to(device, non_blocking=device.type != "cpu")  # nothing may be read before it is there
+        # On its way to a processor it could be read before it is there.
+        return value.to(device, non_blocking=device.type != "cpu")
     if isinstance(value, dict):
         return {name: _moved(one, device) for name, one in value.items()}
     if isinstance(value, (tuple, list)):

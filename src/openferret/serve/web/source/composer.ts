@@ -9,6 +9,9 @@ import type { Part, Question, Region, Shape, Suggestion } from "./types";
 
 export type Mode = "ask" | "find";
 
+/** Descriptions that a thorough one is chosen from. */
+const DRAFTS = 9;
+
 export class Composer {
   readonly editor: Editor;
   #mode: Mode = "ask";
@@ -21,7 +24,7 @@ export class Composer {
     onClick("#mode-ask", () => this.setMode("ask"));
     onClick("#mode-find", () => this.setMode("find"));
     onClick("#send", () => (asking.busy ? asking.stop() : this.send()));
-    onClick("#describe", () => this.ask({ verb: "describe" }));
+    onClick("#describe", () => this.describe());
     onClick("#detect", () => this.ask({ verb: "detect" }));
     find("#phrases").addEventListener("input", () => this.#refresh());
     find("#phrases").addEventListener("keydown", (event) => {
@@ -59,6 +62,10 @@ export class Composer {
   send(): void {
     const question = this.#question();
     if (question) this.ask(question);
+  }
+
+  describe(): void {
+    this.ask({ verb: "describe", drafts: this.state.thorough.value ? DRAFTS : 1 });
   }
 
   /** Asks, and makes room for the next question. */

@@ -156,7 +156,7 @@ function describeKeys(state: State, stage: Stage, composer: Composer, toggleThem
         { keys: ["/"], label: "/", help: "Write a question; 1 to 9 put regions into it", action: () => focus(composer, "ask") },
         { keys: ["f"], label: "F", help: "Find phrases", action: () => focus(composer, "find") },
         { keys: ["enter"], label: "Enter", help: "Ask", action: () => void (stage.finish() || composer.send()) },
-        { keys: ["d"], label: "D", help: "Describe the picture", action: () => composer.ask({ verb: "describe" }) },
+        { keys: ["d"], label: "D", help: "Describe the picture", action: () => composer.describe() },
         { keys: ["a"], label: "A", help: "Locate everything", action: () => composer.ask({ verb: "detect" }) },
         { keys: ["o"], label: "O", help: "Open a picture", action: () => find("#file").click() },
         { keys: ["t"], label: "T", help: "Light or dark", action: toggleTheme },

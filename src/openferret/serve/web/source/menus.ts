@@ -24,8 +24,13 @@ export function setUpView(state: State): void {
 
 export function setUpSettings(state: State): void {
   bindSlider("#longest", state.longest, (value) => `${value} tokens`);
-  const unlikely = find<HTMLInputElement>("#unlikely");
-  unlikely.addEventListener("change", () => (state.unlikely.value = unlikely.checked));
+  bindCheck("#unlikely", state.unlikely);
+  bindCheck("#thorough", state.thorough);
+}
+
+function bindCheck(selector: string, signal: Signal<boolean>): void {
+  const box = find<HTMLInputElement>(selector);
+  box.addEventListener("change", () => (signal.value = box.checked));
 }
 
 /** A slider of whole steps; `steps` of them are 1. */

@@ -39,8 +39,12 @@ export function writeRequest(question: Question, setting: Setting): Request {
       const { phrases, merge } = question;
       return { path: "v1/ground", body: { image, phrases, merge, ...threshold }, streams: false };
     }
-    case "describe":
-      return { path: "v1/describe", body: { image, max_new_tokens: setting.longest, stream: true }, streams: true };
+    case "describe": {
+      const body = { image, max_new_tokens: setting.longest };
+      const { drafts } = question;
+      if (drafts > 1) return { path: "v1/describe", body: { ...body, drafts }, streams: false };
+      return { path: "v1/describe", body: { ...body, stream: true }, streams: true };
+    }
     case "detect":
       return { path: "v1/detect", body: { image, ...threshold }, streams: false };
     case "ask":

@@ -23,7 +23,9 @@ export function pythonFor(turn: Turn, before: readonly Turn[], picture: Picture,
     lines.push(`answer = scene.ground(${given.join(", ")})`);
   } else if (question.verb === "ask") {
     lines.push(...pythonChat(question.parts, before, list));
-  } else lines.push(`answer = scene.${question.verb}(${question.verb === "detect" ? threshold : ""})`);
+  } else if (question.verb === "describe") {
+    lines.push(`answer = scene.describe(${question.drafts > 1 ? `drafts=${question.drafts}` : ""})`);
+  } else lines.push(`answer = scene.detect(${threshold})`);
   const several = lines.at(-1)?.startsWith("answers ");
   const masks = used.delete("decode_rle") ? ["from openferret.masks import decode_rle"] : [];
   return [

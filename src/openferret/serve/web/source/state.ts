@@ -20,6 +20,8 @@ export interface State {
   readonly threshold: Signal<number>;
   /** Whether finds are asked for that the model itself thinks unlikely. */
   readonly unlikely: Signal<boolean>;
+  /** Whether a description is chosen from several. */
+  readonly thorough: Signal<boolean>;
   /** Longest answer in tokens. */
   readonly longest: Signal<number>;
   /** Keys of what the pointer is on, and of what was clicked to be kept. */
@@ -39,6 +41,7 @@ export function createState(): State {
     shown: new Signal<Shown>("one"),
     threshold: new Signal(0),
     unlikely: new Signal(false),
+    thorough: new Signal(false),
     longest: new Signal(96),
     hovered: new Signal<string | null>(null),
     kept: new Signal<string | null>(null),

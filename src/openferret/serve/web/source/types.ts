@@ -67,7 +67,8 @@ export type Question =
   | { readonly verb: "ask"; readonly parts: readonly Part[] }
   | { readonly verb: "refer"; readonly regions: readonly Region[] }
   | { readonly verb: "ground"; readonly phrases: readonly string[]; readonly merge: boolean }
-  | { readonly verb: "describe" }
+  /** Of several drafts the one is given that tells most of what is seen. */
+  | { readonly verb: "describe"; readonly drafts: number }
   | { readonly verb: "detect" };
 
 export type Status = "waiting" | "writing" | "done" | "failed" | "stopped";
