@@ -71,7 +71,11 @@ def openferret(*words):
     return result.output
 
 
-@pytest.mark.parametrize("write", [coco, yolo, label_studio], ids=lambda write: write.__name__)
+@pytest.mark.parametrize(
+    "write",
+    [coco, *(pytest.param(one, marks=pytest.mark.slow) for one in (yolo, label_studio))],
+    ids=lambda write: write.__name__,
+)
 def test_each_format_becomes_a_model_that_each_verb_opens(write, photos, start, tmp_path, monkeypatch):
     known = ["dog", "ball", "man", "box", "picture", "region", "image"]
     monkeypatch.setattr("openferret.train.finetune.start.kit_nouns", lambda: known)
