@@ -26,8 +26,15 @@ def add_device_options(parser: argparse.ArgumentParser) -> None:
     """Adds `--device` and `--workers`."""
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1")
     parser.add_argument(
-        "--workers", type=int, default=0, help="processes that make batches in advance; for accelerators"
+        "--workers", type=_count, default=0, help="processes that make batches in advance; for accelerators"
     )
+
+
+def _count(text: str) -> int:
+    count = int(text)
+    if count < 0:
+        raise argparse.ArgumentTypeError(f"{count} is less than 0")
+    return count
 
 
 def open_device(name: str) -> torch.device:

@@ -234,6 +234,10 @@ def main() -> None:
     parser.add_argument("--save-every", type=float, default=300, help="seconds")
     add_device_options(parser)
     options = parser.parse_args()
+    if not 0 <= options.smoothing < 1:
+        parser.error("--smoothing must be 0 or more, and less than 1")
+    if not options.mixup >= 0:
+        parser.error("--mixup must be 0 or more")
     options.out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(options.seed)
     device = open_device(options.device)

@@ -191,6 +191,8 @@ def main() -> None:
     options = parser.parse_args()
     if not 0 < options.build_share <= 1:
         parser.error("--build-share must be more than 0 and at most 1")
+    if not 0 <= options.dropout < 1:
+        parser.error("--dropout must be 0 or more, and less than 1")
     train_language(options)
 
 
