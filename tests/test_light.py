@@ -14,7 +14,7 @@ from openferret import Ferret
 from openferret.compiling import NoLibraryError
 from openferret.coordinates import to_bin
 from openferret.errors import InputError
-from openferret.generation.native.library import library
+from openferret.generation.native.library import PLAIN, library
 from openferret.light import LightProcessor, check_light
 from openferret.loading import load_model
 from openferret.regions import Box, Point, Scribble
@@ -43,7 +43,7 @@ def folder(tiny, tmp_path_factory):
 def _cache(tmp_path_factory, monkeypatch):
     """What is prepared of these models does not stay in the user's cache; the compiled library does."""
     try:
-        if not library().openferret_vnni():
+        if library().openferret_instructions() == PLAIN:
             pytest.skip("the fast engine is not chosen on this processor")
     except NoLibraryError as reason:
         pytest.skip(str(reason))

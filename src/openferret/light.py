@@ -26,7 +26,7 @@ from torch.nn import functional
 
 from openferret.errors import WeightsError
 from openferret.generation.native.engine import NativeEngine
-from openferret.generation.native.library import NoLibraryError, library
+from openferret.generation.native.library import PLAIN, NoLibraryError, library
 from openferret.generation.native.packing import (
     VERSION,
     PackedWeights,
@@ -169,9 +169,9 @@ def check_light(folder: Path) -> None:
         compiled = library()
     except NoLibraryError as problem:
         raise NotLightError(str(problem)) from problem
-    if not compiled.openferret_vnni():
+    if compiled.openferret_instructions() == PLAIN:
         raise NotLightError(
-            "this processor lacks AVX-512 VNNI, for which the engine was measured to be faster"
+            "this processor has neither AVX2 nor AVX-512 VNNI, for which the engine was measured to be faster"
         )
 
 

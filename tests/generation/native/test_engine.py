@@ -182,32 +182,31 @@ def test_the_number_of_threads_changes_nothing(four_bits, tiny):
     assert torch.equal(first, second)
 
 
-def test_a_processor_without_special_instructions_gets_the_same(
-    models, four_bits, tiny, tmp_path, monkeypatch
+@pytest.mark.parametrize(
+    ("instructions", "flags"),
+    [(libraries.PLAIN, ("-O1",)), (libraries.AVX2, ("-O3", "-mavx2", "-mfma", "-mf16c"))],
+    ids=["plain", "avx2"],
+)
+def test_a_processor_with_fewer_instructions_gets_the_same(
+    instructions, flags, models, four_bits, tiny, tmp_path, monkeypatch
 ):
+    if instructions == libraries.AVX2 and models[0]._library.openferret_instructions() < libraries.AVX2:
+        pytest.skip("this processor has no AVX2")
     compiler = shutil.which("cc") or shutil.which("gcc")
-    folder = Path(libraries.__file__).parent
-    made = tmp_path / "plain.so"
-    command = [
-        compiler,
-        "-O1",
-        "-std=gnu11",
-        "-fPIC",
-        "-shared",
-        "-Wno-psabi",
-        "-o",
-        made,
-        folder / "llama.c",
-    ]
-    subprocess.run([*map(str, command), "-lm", "-lpthread"], check=True)
+    made = tmp_path / "fewer.so"
+    source = Path(libraries.__file__).parent / "llama.c"
+    common = ("-std=gnu11", "-fPIC", "-shared", "-Wno-psabi")
+    subprocess.run([compiler, *flags, *common, "-o", made, source, "-lm", "-lpthread"], check=True)
     monkeypatch.setattr(libraries, "compiled", lambda *_: ctypes.CDLL(str(made)))
     libraries.library.cache_clear()
     try:
-        model, texts = tiny.loaded("kit").model, (vectors(12)[0], vectors(3, seed=1))
+        model, texts = tiny.loaded("kit").model, (vectors(12)[0], vectors(3, seed=1), vectors(1, seed=2))
         for weights, engine in ((packed(model), models[0]), (packed(*taught(model)), four_bits[0])):
-            plain = native.NativeEngine(weights, threads=2)
-            assert plain._library.openferret_vnni() == 0
-            ours, theirs = (one.go_on(one.start(texts[0]), 1).append(texts[1]) for one in (plain, engine))
-            torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-3 * float(theirs.std()))
+            fewer = native.NativeEngine(weights, threads=2)
+            assert fewer._library.openferret_instructions() == instructions
+            rows = [one.go_on(one.start(texts[0]), 1) for one in (fewer, engine)]
+            for text in texts[1:]:
+                ours, theirs = (one.append(text) for one in rows)
+                torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-3 * float(theirs.std()))
     finally:
         libraries.library.cache_clear()

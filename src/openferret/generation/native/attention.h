@@ -14,9 +14,10 @@ typedef struct {
     Cache prefix, own;
 } Row;
 
-enum { HEADS_AT_ONCE = 3, STRIPS = 8, PARTS = 4 };
+/* As many sums as there are registers for: 24 of 32, or 12 of 16. */
+enum { HEADS_AT_ONCE = 3, STRIPS = INSTRUCTIONS == VNNI ? 8 : 4, PARTS = 4 };
 
-/* Scores of `count` queries against 16 * `strips` keys; both numbers are constants, so that the sums are registers. */
+/* Scores of `count` queries against LANES * `strips` keys; both numbers are constants, so that the sums are registers. */
 static inline __attribute__((always_inline)) void score_strips(
     const float *queries, const int count, int width, const float *keys, int capacity, const int strips, float factor,
     float *out, int room
@@ -24,12 +25,12 @@ static inline __attribute__((always_inline)) void score_strips(
     vec sums[HEADS_AT_ONCE][STRIPS] = {0};
     for (int d = 0; d < width; d++, keys += capacity)
         for (int strip = 0; strip < strips; strip++) {
-            vec key = *(const vec *)(keys + strip * 16);
+            vec key = *(const vec *)(keys + strip * LANES);
             for (int of = 0; of < count; of++) sums[of][strip] += queries[of * width + d] * key;
         }
     for (int of = 0; of < count; of++)
         for (int strip = 0; strip < strips; strip++)
-            *(vec *)(out + (size_t)of * room + strip * 16) = sums[of][strip] * factor;
+            *(vec *)(out + (size_t)of * room + strip * LANES) = sums[of][strip] * factor;
 }
 
 /* Scores, out [count][room], of queries against `many` keys; room for the next multiple of 16. */
@@ -38,18 +39,19 @@ static inline __attribute__((always_inline)) void score(
     float *out, int room
 ) {
     int i = 0;
-    for (; i + STRIPS * 16 <= many; i += STRIPS * 16)
+    for (; i + STRIPS * LANES <= many; i += STRIPS * LANES)
         score_strips(queries, count, width, keys + i, capacity, STRIPS, factor, out + i, room);
-    for (; i + 32 < many; i += 48) score_strips(queries, count, width, keys + i, capacity, 3, factor, out + i, room);
-    for (; i < many; i += 16) score_strips(queries, count, width, keys + i, capacity, 1, factor, out + i, room);
+    for (; i + 2 * LANES < many && 3 <= STRIPS; i += 3 * LANES)
+        score_strips(queries, count, width, keys + i, capacity, 3, factor, out + i, room);
+    for (; i < many; i += LANES) score_strips(queries, count, width, keys + i, capacity, 1, factor, out + i, room);
 }
 
 /* Scores [room] -> weights, not yet divided by their sum, which is returned. */
 static float weigh(float *scores, int room) {
     vec most = splat(-INFINITY), sum = {0};
-    for (int i = 0; i < room; i += 16) most = choose(*(vec *)(scores + i) > most, *(vec *)(scores + i), most);
+    for (int i = 0; i < room; i += LANES) most = choose(*(vec *)(scores + i) > most, *(vec *)(scores + i), most);
     float highest = largest(most);
-    for (int i = 0; i < room; i += 16) {
+    for (int i = 0; i < room; i += LANES) {
         vec e = exponential(*(vec *)(scores + i) - highest);
         *(vec *)(scores + i) = e;
         sum += e;
@@ -57,14 +59,14 @@ static float weigh(float *scores, int room) {
     return total(sum);
 }
 
-/* Adds `many` values, each times its weight, to the sums of `count` heads: 16 * `parts` numbers of each. */
+/* Adds `many` values, each times its weight, to the sums of `count` heads: LANES * `parts` numbers of each. */
 static inline __attribute__((always_inline)) void mix(
     vec sums[HEADS_AT_ONCE][PARTS], const int count, const float *values, int width, const int parts, int many,
     const float *weights, int room
 ) {
     for (int i = 0; i < many; i++, values += width)
         for (int part = 0; part < parts; part++) {
-            vec value = *(const vec *)(values + part * 16);
+            vec value = *(const vec *)(values + part * LANES);
             for (int of = 0; of < count; of++) sums[of][part] += weights[(size_t)of * room + i] * value;
         }
 }
@@ -89,10 +91,10 @@ static inline __attribute__((always_inline)) void attend_heads(
         for (int i = start + behind; i < room; i++) scores[i] = -INFINITY;
         inverse[of] = 1.0f / weigh(scores, room);
     }
-    for (int d = 0, parts; d < width; d += parts * 16) {
+    for (int d = 0, parts; d < width; d += parts * LANES) {
         const float *prefix_values = prefix->values + of_prefix + d, *own_values = own->values + of_own + d;
         vec sums[HEADS_AT_ONCE][PARTS] = {0};
-        parts = d + PARTS * 16 <= width ? PARTS : 1;
+        parts = d + PARTS * LANES <= width ? PARTS : 1;
         if (parts == PARTS) {
             mix(sums, count, prefix_values, width, PARTS, before, weights, room);
             mix(sums, count, own_values, width, PARTS, behind, later, room);
@@ -102,7 +104,7 @@ static inline __attribute__((always_inline)) void attend_heads(
         }
         for (int of = 0; of < count; of++)
             for (int i = 0; i < parts; i++)
-                *(vec *)(out + (size_t)of * width + d + i * 16) = sums[of][i] * inverse[of];
+                *(vec *)(out + (size_t)of * width + d + i * LANES) = sums[of][i] * inverse[of];
     }
 }
 

@@ -8,7 +8,19 @@ from functools import cache
 from openferret.compiling import NoLibraryError as NoLibraryError  # for whoever opens the library
 from openferret.compiling import compiled
 
-SOURCES = ("llama.c", "attention.h", "crew.h", "kernels.h")
+SOURCES = (
+    "llama.c",
+    "attention.h",
+    "crew.h",
+    "kernels.h",
+    "products.h",
+    "products_avx2.h",
+    "products_plain.h",
+    "products_vnni.h",
+)
+
+PLAIN, AVX2, VNNI = range(3)
+"""What the library's products are written for, as its `openferret_instructions` tells."""
 
 
 class Matrix(ctypes.Structure):

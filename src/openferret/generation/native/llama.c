@@ -6,6 +6,7 @@
 #include "attention.h"
 #include "crew.h"
 #include "kernels.h"
+#include "products.h"
 
 typedef struct {
     const float *attention_norm, *feed_norm;
@@ -75,9 +76,9 @@ static void project(void *context, int piece) {
             int count = least(TILE, s->n - t);
             product(s, s->matrix, block, s->activations, t, count, out);
             for (int i = 0; i < count; i++) {
-                vec *place = (vec *)(s->target + (size_t)(t + i) * s->target_width + block * BLOCK);
-                if (s->adds) *place += *(vec *)out[i];
-                else *place = *(vec *)out[i];
+                float *place = s->target + (size_t)(t + i) * s->target_width + block * BLOCK;
+                for (int lane = 0; lane < BLOCK; lane += LANES)
+                    *(vec *)(place + lane) = *(vec *)(out[i] + lane) + (s->adds ? *(vec *)(place + lane) : (vec){0});
             }
         }
 }
@@ -92,10 +93,11 @@ static void feed(void *context, int piece) {
         for (int half = 0; half < 2; half++) {
             product(s, m, piece * 4 + half * 2, &s->narrow, t, count, gate);
             product(s, m, piece * 4 + half * 2 + 1, &s->narrow, t, count, up);
-            for (int i = 0; i < count; i++) {
-                vec g = *(vec *)gate[i];
-                *(vec *)(group[i] + half * BLOCK) = g / (exponential(-g) + 1.0f) * *(vec *)up[i];
-            }
+            for (int i = 0; i < count; i++)
+                for (int lane = 0; lane < BLOCK; lane += LANES) {
+                    vec g = *(vec *)(gate[i] + lane);
+                    *(vec *)(group[i] + half * BLOCK + lane) = g / (exponential(-g) + 1.0f) * *(vec *)(up[i] + lane);
+                }
         }
         for (int i = 0; i < count; i++) quantise_group(group[i], &s->wide, t + i, piece);
     }
@@ -210,7 +212,8 @@ Crew *openferret_gather(int threads) { return gather(threads); }
 
 void openferret_dismiss(Crew *crew) { dismiss(crew); }
 
-int openferret_vnni(void) { return HAS_VNNI; }
+/* What the products were compiled for: PLAIN, AVX2 or VNNI. */
+int openferret_instructions(void) { return INSTRUCTIONS; }
 
 size_t openferret_sizes(int which) {
     size_t sizes[] = {sizeof(Matrix), sizeof(Layer), sizeof(Model), sizeof(Cache), sizeof(Row)};
