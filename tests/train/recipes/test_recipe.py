@@ -51,7 +51,7 @@ def test_the_papers_recipes_say_what_the_paper_says(name):
         ({"batch": {"size": "many"}}, r"batch.size must be a whole number, not 'many'"),
         ({"batch": {"size": 6, "micro": 4}}, r"batch.size \(6\) must be a multiple of batch.micro \(4\)"),
         ({"optimizer": {"rates": {"language": -1}}}, r"optimizer.rates.language must be above 0"),
-        ({"precision": "fp16"}, r"precision must be one of fp32, bf16, not 'fp16'"),
+        ({"precision": "fp16"}, r"precision must be one of auto, fp32, bf16, not 'fp16'"),
         ({"epochs": 0}, r"epochs must be above 0"),
         ({"epochs": float("nan")}, r"epochs must be above 0"),
         ({"data": {}}, r"data.build must name at least one folder"),

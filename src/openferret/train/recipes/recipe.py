@@ -17,7 +17,7 @@ Stage: TypeAlias = Literal["alignment", "instruction"]
 Part: TypeAlias = Literal[
     "vision", "projector", "sampler", "namer", "objects", "locator", "language", "embeddings"
 ]
-Precision: TypeAlias = Literal["fp32", "bf16"]
+Precision: TypeAlias = Literal["auto", "fp32", "bf16"]
 Sharding: TypeAlias = Literal["auto", "fully_shard"]
 
 PARTS: tuple[Part, ...] = get_args(Part)
@@ -261,7 +261,8 @@ class TrainingRecipe:
         batch: how much goes through at once.
         optimizer: AdamW and its schedule.
         losses: weight of each loss by its name; those that are not named count 1.
-        precision: of the computation; weights that are trained stay float32.
+        precision: of the computation, "auto" for bf16 where the device computes in it; weights that are trained stay
+            float32.
         activation_checkpointing: compute activations twice rather than keep them.
         sharding: "auto" leaves it to `accelerate launch` (one process, DDP, FSDP2 or DeepSpeed); "fully_shard"
             shards through torch directly, also on CPUs.
@@ -288,7 +289,7 @@ class TrainingRecipe:
     batch: BatchRecipe = BatchRecipe()
     optimizer: OptimizerRecipe = field(default_factory=OptimizerRecipe)
     losses: Mapping[str, float] = field(default_factory=dict)
-    precision: Precision = "bf16"
+    precision: Precision = "auto"
     activation_checkpointing: bool = False
     sharding: Sharding = "auto"
     seed: int = 0

@@ -21,9 +21,10 @@ from openferret.train.objectives.choosing import objectives_for
 from openferret.train.objectives.module import TrainingModule
 from openferret.train.objectives.objective import Objective
 from openferret.train.processes.parallel import Parallel
+from openferret.train.processes.precision import in_bfloat16
 from openferret.train.recipes.recipe import TrainingRecipe
 from openferret.train.weights.checkpoint import Identity, explained_disk
-from openferret.train.weights.parts import choose_trained, settle_precision, widen_scalars
+from openferret.train.weights.parts import choose_trained, halve_resting, widen_scalars
 from openferret.train.weights.starting import load_start, start_digest
 
 
@@ -61,7 +62,8 @@ def open_parallel(recipe: TrainingRecipe) -> Parallel:
     if recipe.sharding == "fully_shard":
         from openferret.train.processes.sharding import ShardedParallel
 
-        return ShardedParallel(half=recipe.precision == "bf16")
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return ShardedParallel(half=in_bfloat16(recipe, device))
     from openferret.train.processes.distributed import AccelerateParallel
 
     return AccelerateParallel(recipe)
@@ -106,10 +108,11 @@ def set_up(recipe: TrainingRecipe, objectives: Sequence[Objective] | None = None
     parameters = sum(one.numel() for one in loaded.model.parameters())
     torch.manual_seed(recipe.seed)  # of the updates' first values
     trained = choose_trained(loaded.model, recipe)
-    if parallel.mixed_weights:
-        settle_precision(loaded.model, recipe)
-    else:
+    half = in_bfloat16(recipe, parallel.device)
+    if not parallel.mixed_weights:
         widen_scalars(loaded.model)
+    elif half:
+        halve_resting(loaded.model)
     if recipe.activation_checkpointing:
         loaded.model.model.language_model.activation_checkpointing_enable({"use_reentrant": False})
     chosen = tuple(objectives_for(loaded, recipe) if objectives is None else objectives)
@@ -119,7 +122,7 @@ def set_up(recipe: TrainingRecipe, objectives: Sequence[Objective] | None = None
         recipe=recipe,
         parallel=parallel,
         loaded=loaded,
-        module=TrainingModule(loaded.model, chosen, recipe.losses, recipe.precision == "bf16"),
+        module=TrainingModule(loaded.model, chosen, recipe.losses, half),
         plan=plan,
         validation=validation,
         reader=Reader(gathered, writer, collator, features, skip),

@@ -23,6 +23,7 @@ import torch
 from numpy.typing import NDArray
 
 from openferret.eval.metrics.bootstrap import Estimate, accuracy
+from openferret.train.stages.devices import half_precision
 from openferret.train.stages.pictures import WHOLE, Named, Record, crop_pixels
 from openferret.train.stages.regions import KINDS
 from openferret.train.stages.run_trunk import judge, load_records, new_optimizer, prepare_words, untrained
@@ -124,7 +125,7 @@ def judge_presence(
         asked = there[: len(missing)] + missing
         if not asked:
             continue
-        with torch.autocast("cpu", torch.bfloat16):
+        with half_precision(torch.device("cpu")):
             seen = model.vision(crop_pixels(store, [record.row], [WHOLE], side))
             embeddings, mask = words.batch([texts[head].lower() for head in asked])
             located = model.locator(

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from openferret.errors import InputError
+from openferret.train.processes.precision import computes_in_bfloat16
 
 T = TypeVar("T")
 _AHEAD = 3  # batches that each worker has ready
@@ -57,8 +58,8 @@ def open_device(name: str) -> torch.device:
 
 
 def half_precision(device: torch.device) -> torch.autocast:
-    """Mixed precision in bfloat16 on a device."""
-    return torch.autocast(device.type, torch.bfloat16)
+    """Mixed precision in bfloat16 on a device that computes in it, else none."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=computes_in_bfloat16(device))
 
 
 def moved(value: T, device: torch.device) -> T:

@@ -22,6 +22,7 @@ from openferret.model.locator import keep_distinct
 from openferret.model.namer import namer_features
 from openferret.model.pictures import BoxPattern
 from openferret.model.vision import fourier_features
+from openferret.train.processes.precision import computes_in_bfloat16
 from openferret.train.stages.devices import half_precision
 from openferret.train.stages.dialogues import Exchange
 from openferret.train.stages.pictures import CroppedPictures
@@ -57,7 +58,9 @@ class LanguageModel(nn.Module):
         self.trunk.namer.words.requires_grad_(True)
         width = base.config.hidden_size
         targets = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
-        base.to(torch.bfloat16).requires_grad_(False)
+        if computes_in_bfloat16(base.device):
+            base.to(torch.bfloat16)
+        base.requires_grad_(False)
         self.words = base.get_input_embeddings().weight
         self.language_model = get_peft_model(
             base,

@@ -216,7 +216,7 @@ def train_language(options: argparse.Namespace) -> None:
         print(mixing.summary(train), flush=True)
     mixed = "" if mixing is None else mixing.digest
     folder = language_model()
-    base = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    base = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).to(device)
     tokens = extend_tokenizer(AutoTokenizer.from_pretrained(folder))
     vision = torch.load(options.trunk, weights_only=True)
     trunk = TrunkModel(base.config.hidden_size, len(vision["heads"]))

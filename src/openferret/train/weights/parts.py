@@ -67,15 +67,14 @@ def choose_trained(model: FerretForConditionalGeneration, recipe: TrainingRecipe
     return trained
 
 
-def settle_precision(model: FerretForConditionalGeneration, recipe: TrainingRecipe) -> None:
-    """Halves what rests: with bf16, frozen weights of the language model are kept as such.
+def halve_resting(model: FerretForConditionalGeneration) -> None:
+    """Keeps frozen weights of the language model as bfloat16, for runs that compute in it.
 
     The vision side stays float32: boxes and coordinates are made there.
     """
-    if recipe.precision == "bf16":
-        for name, parameter in model.named_parameters():
-            if not parameter.requires_grad and part_of(name) in ("language", "embeddings"):
-                parameter.data = parameter.data.to(torch.bfloat16)
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad and part_of(name) in ("language", "embeddings"):
+            parameter.data = parameter.data.to(torch.bfloat16)
 
 
 def widen_scalars(model: nn.Module) -> None:
