@@ -43,6 +43,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument(
+        "--no-bf16", action="store_true", help="For processors without bf16, where it takes minutes."
+    )
     parser.add_argument("--out", type=Path)
     parser.add_argument("--plot", type=Path)
     parser.add_argument(
@@ -65,11 +68,12 @@ def main() -> None:
             "busy": options.busy,
         }
         report["limits"] = limits(load_image(PICTURE), lambda work: seconds(work, options.busy))
-        works, lengths = works_of_all()
+        precisions = ("fp32",) if options.no_bf16 else ("fp32", "bf16")
+        works, lengths = works_of_all(precisions)
         report["seconds"] = medians(measured(works, options.repeats, options.busy))
         report["bounds"] = bounds(report["limits"], lengths, TOKENS, NAME_TOKENS)
     if "process" in options.parts:
-        names = ("plain fp32", "plain bf16", "ours")
+        names = ("plain fp32", *(() if options.no_bf16 else ("plain bf16",)), "ours")
         report["process"] = {name: child(name, options.busy) for name in names}
     if "cold" in options.parts:
         report["cold start"] = cold_starts(options.busy)

@@ -23,6 +23,7 @@ TOKENS = 32  # that a speed is measured over
 BOX_TOKENS = 9  # "<phrase>a woman<box>" and four locations, as a plain decode would write them
 NAME_TOKENS = 3  # "a man" and the end of the answer
 PHRASE = "a woman"
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 Work = Callable[[], object]
 
@@ -51,12 +52,13 @@ class Plain:
             self.model.model.encode_pictures(self.pixels.to(self.model.dtype))
 
 
-def works_of_all() -> tuple[dict[str, dict[str, Work]], dict[str, int]]:
-    """What each engine does for each row; and how many tokens a picture and a question are."""
-    plain = {
-        f"plain {name}": plain_of(dtype)
-        for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16))
-    }
+def works_of_all(precisions: Sequence[str]) -> tuple[dict[str, dict[str, Work]], dict[str, int]]:
+    """What each engine does for each row; and how many tokens a picture and a question are.
+
+    Args:
+        precisions: of plain transformers: "fp32", and also "bf16".
+    """
+    plain = {f"plain {name}": plain_of(PRECISIONS[name]) for name in precisions}
     ferret = Ferret.load(engine="fast")
     model, processor, engine = ferret.loaded.model, ferret.loaded.processor, ferret.loaded.engine
     image = load_image(PICTURE)
