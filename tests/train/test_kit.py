@@ -27,9 +27,6 @@ def test_minutes_must_be_some(data, minutes):
         kit_stages(data, data, minutes, 1)
     with pytest.raises(InputError, match="minutes"):
         kit_stages(data, data, 1, 1, closer_minutes=minutes)
-    if minutes != 0:
-        with pytest.raises(InputError, match="minutes"):
-            kit_stages(data, data, 1, 1, reward_minutes=minutes)
 
 
 def test_an_adapter_to_go_on_from_reaches_both_long_stages(data, tmp_path):
@@ -43,23 +40,10 @@ def test_an_adapter_to_go_on_from_reaches_both_long_stages(data, tmp_path):
 
 def test_the_namer_is_taught_again_once_the_language_stage_moved_its_sampler(data, tmp_path):
     stages = {one.name: one for one in kit_stages(data, tmp_path, 1, 1)}
-    names = ["trunk", "naming", "language", "naming-again", "closer-look", "export", "rewards", "calibrate"]
+    names = ["trunk", "naming", "language", "naming-again", "closer-look", "export", "calibrate"]
     assert list(stages) == names
     assert "--language" not in stages["naming"].arguments
     assert "--language" in stages["naming-again"].arguments
-
-
-def test_the_adapter_goes_through_the_rewards_unless_they_are_left_out(data, tmp_path):
-    final = str(tmp_path / "adapter.safetensors")
-    stages = {one.name: one.arguments for one in kit_stages(data, tmp_path, 1, 1)}
-    exported = stages["export"][stages["export"].index("--out") + 1]
-    assert exported != final
-    assert stages["rewards"][stages["rewards"].index("--adapter") + 1] == exported
-    assert final in stages["rewards"]
-    assert final in stages["calibrate"]
-    without = {one.name: one.arguments for one in kit_stages(data, tmp_path, 1, 1, reward_minutes=0)}
-    assert "rewards" not in without
-    assert final in without["export"]
 
 
 def test_what_a_detector_saw_is_read_first_and_reaches_the_vision_side(data, tmp_path):
@@ -98,7 +82,7 @@ def test_an_accelerator_is_looked_for_before_anything_runs(data, tmp_path):
 def test_the_training_stages_get_the_device_its_workers_and_larger_batches(data, tmp_path):
     stages = {one.name: one.arguments for one in kit_stages(data, tmp_path, 1, 1, device="meta", workers=3)}
     on = {name for name, arguments in stages.items() if "--device" in arguments}
-    assert on == {"trunk", "naming", "language", "naming-again", "closer-look", "rewards"}
+    assert on == {"trunk", "naming", "language", "naming-again", "closer-look"}
     fed = {name for name, arguments in stages.items() if "--workers" in arguments}
     assert fed == {"trunk", "language", "closer-look"}
     assert {name for name, arguments in stages.items() if "--batch" in arguments} == {

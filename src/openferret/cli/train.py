@@ -95,9 +95,6 @@ def kit(
         ),
     ] = None,
     closer_minutes: Annotated[float, typer.Option(help="Of the closer look at regions.")] = 26,
-    reward_minutes: Annotated[
-        float, typer.Option(help="Of the rewards for whole descriptions; 0 leaves them out.")
-    ] = 75,
     detected: Annotated[
         Path | None,
         typer.Option(
@@ -116,9 +113,6 @@ def kit(
     from openferret.train.kit import kit_stages, run_stages
 
     minutes = (trunk_minutes, language_minutes)
-    stages = kit_stages(
-        *(data, out, *minutes, start, build, closer_minutes, detected, device, workers),
-        reward_minutes=reward_minutes,
-    )
+    stages = kit_stages(data, out, *minutes, start, build, closer_minutes, detected, device, workers)
     run_stages(stages, out, lambda text: typer.echo(text, err=True))
     typer.echo(out / "adapter.safetensors")

@@ -168,24 +168,11 @@ def extend(
     ]
 
 
-def forbidden_tokens(model: AnyFerret, processor: Preparing) -> Tensor:
-    """Tokens that are never written, int64 [n]: special ones, but for those that end an answer or speak of places."""
-    config, tokenizer = model.config, processor.tokenizer
-    allowed = {config.phrase_token_id, config.box_token_id, *processor.stop_ids}
-    if config.first_location_token_id is not None and not config.use_locator:
-        first = config.first_location_token_id
-        allowed |= set(range(first, first + LOCATION_BINS))
-    special = [i for i, token in tokenizer.added_tokens_decoder.items() if token.special]
-    size = config.text_config.vocab_size
-    kept_out = [one for one in special if one not in allowed and one < size]
-    return torch.tensor(kept_out, dtype=torch.long, device=model.device)
-
-
 class _Writer:
     """Chooses tokens: what may follow, what the locator forces, when to stop."""
 
     def __init__(self, rows: Continuation, how: Decoding) -> None:
-        config = rows.model.config
+        config, tokenizer = rows.model.config, rows.processor.tokenizer
         self.rows = rows
         self.how = how
         self.locates = bool(config.use_locator)
@@ -198,7 +185,16 @@ class _Writer:
             self.articles = ArticleEvidence(rows.processor, config.noun_token_ids, rows.model.device)
         self.stop = rows.processor.stop_ids
         self.generator = torch.Generator(rows.model.device).manual_seed(how.seed)
-        self.forbidden = forbidden_tokens(rows.model, rows.processor)
+        allowed = {self.phrase, self.box, *self.stop}
+        if self.first_location >= 0 and not self.locates:
+            allowed |= set(range(self.first_location, self.first_location + LOCATION_BINS))
+        special = [i for i, token in tokenizer.added_tokens_decoder.items() if token.special]
+        size = config.text_config.vocab_size
+        self.forbidden = torch.tensor(
+            [one for one in special if one not in allowed and one < size],
+            dtype=torch.long,
+            device=rows.model.device,
+        )
 
     def begin(self, answers: Sequence[_Answer], questions: Sequence[Question], logits: Tensor) -> None:
         """Asks the locator and the namer about what turns on their knowledge; changes the first logits in place."""

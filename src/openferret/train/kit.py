@@ -1,8 +1,8 @@
-"""Kit's training from end to end: eight stages, each a process of its own, each resumable.
+"""Kit's training from end to end: seven stages, each a process of its own, each resumable.
 
 The vision side learns phrases and boxes (stage T), the namer names every box, the language model learns to read
-both (stage L), a closer look names crops, everything trained becomes one adapter, whole descriptions are rewarded
-(stage R), and the scores are calibrated on pictures kept back.
+both (stage L), a closer look names crops, everything trained becomes one adapter, and its scores are calibrated on
+pictures kept back.
 """
 
 from __future__ import annotations
@@ -54,7 +54,6 @@ def kit_stages(
     detected: Path | None = None,
     device: str = "cpu",
     workers: int = 0,
-    reward_minutes: float = 75,
 ) -> tuple[Stage, ...]:
     """The stages in order.
 
@@ -70,7 +69,6 @@ def kit_stages(
             side and the namer learn from it too.
         device: of the four stages that train: "cpu", "cuda", "cuda:1".
         workers: processes that make batches in advance, for accelerators.
-        reward_minutes: of stage R; 0 leaves it out.
 
     Raises:
         InputError: the data are not there, the minutes are not positive, the build is none or holds pictures
@@ -79,7 +77,7 @@ def kit_stages(
     Example:
         >>> from openferret.train.kit import kit_stages
         >>> [one.name for one in kit_stages(Path("data"), Path("runs"), 60, 40)]  # doctest: +SKIP
-        ['trunk', 'naming', 'language', 'naming-again', 'closer-look', 'export', 'rewards', 'calibrate']
+        ['trunk', 'naming', 'language', 'naming-again', 'closer-look', 'export', 'calibrate']
     """
     if missing := [name for name in NEEDED if not (data / name).exists()]:
         raise InputError(
@@ -88,8 +86,6 @@ def kit_stages(
         )
     if not (trunk_minutes > 0 and language_minutes > 0 and closer_minutes > 0):
         raise InputError("the minutes of a stage must be more than 0")
-    if not reward_minutes >= 0:
-        raise InputError("the minutes of stage R must be 0 or more")
     if start is not None and not start.is_file():
         raise InputError(f"{start} is not a file; give the adapter.safetensors to go on from")
     if workers < 0:
@@ -119,7 +115,6 @@ def kit_stages(
         seen = ("--detected", str(detected))
     trunk, language, closer = (out / name for name in ("trunk", "language", "closer-look"))
     adapter = out / "adapter.safetensors"
-    exported = out / "exported.safetensors" if reward_minutes else adapter
     given = ("--data", str(data))
     begin = ("--start", str(start)) if start is not None else ()
     state = str(trunk / "state.pt")
@@ -166,24 +161,8 @@ def kit_stages(
             f"{train}.export",
             (
                 *("--trunk", state, "--language", str(language / "state.pt")),
-                *("--closer", str(closer / "state.pt"), "--out", str(exported)),
+                *("--closer", str(closer / "state.pt"), "--out", str(adapter)),
             ),
-        ),
-        *(
-            (
-                Stage(
-                    "rewards",
-                    f"{train}.run_rewards",
-                    (
-                        *given,
-                        *on,
-                        *("--adapter", str(exported), "--out", str(out / "rewards"), "--write", str(adapter)),
-                        *("--minutes", str(reward_minutes)),
-                    ),
-                ),
-            )
-            if reward_minutes
-            else ()
         ),
         Stage("calibrate", f"{train}.calibrate", (*given, *seen, "--adapter", str(adapter))),
     )

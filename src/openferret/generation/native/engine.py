@@ -36,7 +36,7 @@ class NativeEngine:
     """Runs packed weights on this machine's processor.
 
     Args:
-        weights: of the language model; kept, not copied: whoever changes them in place changes the engine.
+        weights: of the language model; kept as they are.
         threads: that share the work; None for as many as PyTorch takes.
 
     Raises:
@@ -48,7 +48,7 @@ class NativeEngine:
     def __init__(self, weights: PackedWeights, threads: int | None = None) -> None:
         self.shape = weights.shape
         self._library = library()
-        self.weights = weights  # keeps the memory that the structures point into,
+        self._weights = weights  # keeps the memory that the structures point into,
         self._kept: list[Matrix] = []  # and these too
         self._layers = (Layer * self.shape.layers)(*map(self._layer, range(self.shape.layers)))
         self._model = ctypes.pointer(self._described())
@@ -63,7 +63,7 @@ class NativeEngine:
     def precision(self) -> str:
         """Of the weights: "int4" where all layers are four-bit as they were published, else "int8"."""
         first = (f"layers.{layer}.{part}.data" for layer in range(self.shape.layers) for part in PARTS)
-        return "int4" if all(self.weights.arrays[name].shape[2] == 4 for name in first) else "int8"
+        return "int4" if all(self._weights.arrays[name].shape[2] == 4 for name in first) else "int8"
 
     def start(self, embeddings: Tensor) -> NativeCache:
         """Runs a text's beginning, float [L, H]; the result is shared by all that goes on from it."""
@@ -111,18 +111,18 @@ class NativeEngine:
         return logits
 
     def _address(self, name: str) -> int:
-        return int(self.weights.arrays[name].ctypes.data)
+        return int(self._weights.arrays[name].ctypes.data)
 
     def _matrix(self, name: str) -> Matrix:
-        blocks, groups, quads, *_ = self.weights.arrays[f"{name}.data"].shape
+        blocks, groups, quads, *_ = self._weights.arrays[f"{name}.data"].shape
         matrix = Matrix(self._address(f"{name}.data"), self._address(f"{name}.scales"))
         matrix.inputs, matrix.blocks, matrix.bits = groups * GROUP, blocks, quads
-        if f"{name}.up" in self.weights.arrays:
+        if f"{name}.up" in self._weights.arrays:
             down = self._matrix(f"{name}.down")
             self._kept.append(down)
             matrix.down = ctypes.addressof(down)
             matrix.up, matrix.branch = self._address(f"{name}.up"), self._address(f"{name}.branch")
-            matrix.rank = self.weights.arrays[f"{name}.up"].shape[1]
+            matrix.rank = self._weights.arrays[f"{name}.up"].shape[1]
         return matrix
 
     def _layer(self, index: int) -> Layer:

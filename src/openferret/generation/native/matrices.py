@@ -118,22 +118,16 @@ def packed_parts(name: str, parts: Sequence[Part], in_turns: bool = False) -> It
     data, scales = pack_matrix(join([one.weight for one in parts])) if four is None else four
     yield f"{name}.data", data
     yield f"{name}.scales", scales
-    if four is not None and any(one.update is not None for one in parts):
-        yield from packed_updates(name, [one.update or _nothing(one.weight) for one in parts], in_turns)
-
-
-def packed_updates(
-    name: str, updates: Sequence[LowRank], in_turns: bool = False
-) -> Iterator[tuple[str, Array]]:
-    """The adapter's arrays among those of `packed_parts`."""
-    join: Callable[[Sequence[Array]], Array] = interleave if in_turns else np.concatenate
-    rank = -(-max(one.up.shape[1] for one in updates) // BLOCK) * BLOCK
-    filled = [_filled(one, rank) for one in updates]
-    up = join([one.up for one in filled]).reshape(-1, BLOCK, rank)
-    branches = [np.full((len(one.up), 1), number, np.int32) for number, one in enumerate(filled)]
+    ranks = [one.update.up.shape[1] for one in parts if one.update is not None]
+    if four is None or not ranks:
+        return
+    rank = -(-max(ranks) // BLOCK) * BLOCK
+    updates = [_filled(one, rank) for one in parts]
+    up = join([one.up for one in updates]).reshape(-1, BLOCK, rank)
+    branches = [np.full((len(one.up), 1), number, np.int32) for number, one in enumerate(updates)]
     yield f"{name}.up", np.ascontiguousarray(up.transpose(0, 2, 1), np.float16)
     yield f"{name}.branch", np.ascontiguousarray(join(branches)[::BLOCK, 0])
-    down, down_scales = pack_matrix(np.concatenate([one.down for one in filled]))
+    down, down_scales = pack_matrix(np.concatenate([one.down for one in updates]))
     yield f"{name}.down.data", down
     yield f"{name}.down.scales", down_scales
 
@@ -144,19 +138,14 @@ def interleave(parts: Sequence[Array]) -> Array:
     return np.concatenate(blocks, axis=1).reshape(-1, parts[0].shape[1])
 
 
-def _nothing(weight: Array) -> LowRank:
-    """An update that changes nothing."""
-    outputs, inputs = weight.shape
-    return LowRank(np.zeros((outputs, 1), np.float32), np.zeros((1, inputs), np.float32))
-
-
-def _filled(update: LowRank, rank: int) -> LowRank:
-    """An update, with zeros up to a rank."""
-    more = rank - update.up.shape[1]
-    return LowRank(
-        np.pad(update.up, ((0, 0), (0, more))).astype(np.float32),
-        np.pad(update.down, ((0, more), (0, 0))).astype(np.float32),
-    )
+def _filled(part: Part, rank: int) -> LowRank:
+    """A part's update, with zeros up to a rank."""
+    outputs, inputs = part.weight.shape
+    up, down = np.zeros((outputs, rank), np.float32), np.zeros((rank, inputs), np.float32)
+    if part.update is not None:
+        own = part.update.up.shape[1]
+        up[:, :own], down[:own] = part.update.up, part.update.down
+    return LowRank(up, down)
 
 
 def _grouped(weight: Array) -> Array:

@@ -23,7 +23,6 @@ from openferret.generation.native.matrices import (
     Part,
     pack_matrix,
     packed_parts,
-    packed_updates,
 )
 
 VERSION = 2
@@ -151,26 +150,6 @@ class PackedWeights:
 
     shape: LlamaShape
     arrays: dict[str, Array]
-
-
-def replace_updates(weights: PackedWeights, updates: Mapping[str, LowRank]) -> None:
-    """Puts another adapter of the same rank beside four-bit weights, in place: a running engine goes on with it.
-
-    Args:
-        weights: packed with an adapter of every matrix.
-        updates: by the weights' names in `LlamaModel`, of every matrix.
-
-    Raises:
-        ValueError: an adapter of another rank, or weights that hold none.
-    """
-    for index in range(weights.shape.layers):
-        layer = f"layers.{index}"
-        for name, places in zip(PARTS, _JOINED, strict=True):
-            given = [updates[f"{layer}.{place}.weight"] for place in places]
-            for array, packed in packed_updates(f"{layer}.{name}", given, in_turns=name == "gate_up"):
-                if array not in weights.arrays or weights.arrays[array].shape != packed.shape:
-                    raise ValueError(f"{array} has no place for an adapter of this rank")
-                weights.arrays[array][...] = packed
 
 
 def write_packed(path: Path, weights: PackedWeights) -> None:
