@@ -11,8 +11,10 @@ STAMP := .venv/.installed
 demo: $(STAMP)
 	$(BIN)/python examples/demo.py
 
+# Two processes of one thread each: most tests are too small for several threads to help. More: make test PROCESSES=8
+PROCESSES ?= 2
 test: lint
-	$(BIN)/pytest -m 'not slow'
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m 'not slow' -n $(PROCESSES) --dist loadfile
 
 test-slow: $(STAMP)
 	$(BIN)/pytest -m slow
