@@ -26,7 +26,7 @@ from torch.nn import functional
 
 from openferret.errors import WeightsError
 from openferret.generation.native.engine import NativeEngine
-from openferret.generation.native.library import PLAIN, NoLibraryError, library
+from openferret.generation.native.library import MEASURED, PLAIN, NoLibraryError, library
 from openferret.generation.native.packing import (
     VERSION,
     PackedWeights,
@@ -154,8 +154,13 @@ class LightProcessor(Preparing):
             setattr(self, name, value)
 
 
-def check_light(folder: Path) -> None:
+def check_light(folder: Path, asked_for: bool = False) -> None:
     """Looks whether a folder's model can be run by the fast engine on this machine, before anything is made.
+
+    Args:
+        folder: of the model.
+        asked_for: somebody wants this engine, so it may also run on processors for which it is written but where its
+            speed was never measured (ARM).
 
     Raises:
         NotLightError: it cannot.
@@ -169,20 +174,23 @@ def check_light(folder: Path) -> None:
         compiled = library()
     except NoLibraryError as problem:
         raise NotLightError(str(problem)) from problem
-    if compiled.openferret_instructions() == PLAIN:
-        raise NotLightError(
-            "this processor has neither AVX2 nor AVX-512 VNNI, for which the engine was measured to be faster"
-        )
+    instructions = compiled.openferret_instructions()
+    if instructions == PLAIN:
+        raise NotLightError("this processor has neither AVX2 nor AVX-512 VNNI, nor ARM's dot products")
+    if instructions not in MEASURED and not asked_for:
+        raise NotLightError("its speed was never measured on such a processor")
 
 
-def open_light(folder: Path) -> tuple[LightFerret, LightProcessor]:
+def open_light(folder: Path, asked_for: bool = False) -> tuple[LightFerret, LightProcessor]:
     """Opens a model folder for the fast engine; the first time what it needs is made and kept.
+
+    The arguments are those of `check_light`.
 
     Raises:
         NotLightError: this model, or this machine, is not one for the fast engine.
         WeightsError: weights that are missing.
     """
-    check_light(folder)
+    check_light(folder, asked_for)
     config, weights = _prepared(folder)
     with safe_open(folder / _WEIGHTS, framework="pt") as file:
         table = file.get_tensor(f"{_LANGUAGE}embed_tokens.weight")

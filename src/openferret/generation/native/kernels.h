@@ -22,16 +22,23 @@
 #define PLAIN 0
 #define AVX2 1
 #define VNNI 2
+#define NEON 3
 #if defined(__AVX512F__) && defined(__AVX512VNNI__) && defined(__F16C__)
 #define INSTRUCTIONS VNNI
 #elif defined(__AVX2__) && defined(__FMA__) && defined(__F16C__)
 #define INSTRUCTIONS AVX2
+#elif defined(__aarch64__) && defined(__ARM_FEATURE_DOTPROD)
+#define INSTRUCTIONS NEON
 #else
 #define INSTRUCTIONS PLAIN
 #endif
-#if INSTRUCTIONS != PLAIN
+#if INSTRUCTIONS == NEON
+#include <arm_neon.h>
+#elif INSTRUCTIONS != PLAIN
 #include <immintrin.h>
 #endif
+/* Whether these multiply bytes, so that 15 bits are two. */
+#define BYTES (INSTRUCTIONS == VNNI || INSTRUCTIONS == NEON)
 
 /* Numbers of a vector register: the compiler keeps wider vectors in memory, where everything takes several times as long. */
 #if INSTRUCTIONS == VNNI
@@ -60,7 +67,7 @@ typedef struct Matrix {
 
 /* A token's activations in one group, quantised. */
 typedef struct {
-#if INSTRUCTIONS == VNNI
+#if BYTES
     int8_t high[GROUP], low[GROUP]; /* -127..127 and -64..63 */
 #else
     int16_t pairs[GROUP]; /* the first, third, second and fourth of every four */
@@ -141,7 +148,7 @@ static inline int32_t whole_total(ivec v) {
 
 /* Puts LANES rounded activations, -LARGEST..LARGEST, where the products look for them. */
 static inline void store_rounded(ivec rounded, Activations *made, int first) {
-#if INSTRUCTIONS == VNNI
+#if BYTES
     ivec upper = (rounded + 64) >> 7;
     *(bytes *)(made->high + first) = __builtin_convertvector(upper, bytes);
     *(bytes *)(made->low + first) = __builtin_convertvector(rounded - upper * 128, bytes);
@@ -192,6 +199,12 @@ static inline vec from_halves(const uint16_t *halves) {
 
 static inline vec from_halves(const uint16_t *halves) {
     return (vec)_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)halves));
+}
+
+#elif INSTRUCTIONS == NEON
+
+static inline vec from_halves(const uint16_t *halves) {
+    return (vec)vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(halves)));
 }
 
 #else

@@ -15,12 +15,15 @@ SOURCES = (
     "kernels.h",
     "products.h",
     "products_avx2.h",
+    "products_neon.h",
     "products_plain.h",
     "products_vnni.h",
 )
 
-PLAIN, AVX2, VNNI = range(3)
+PLAIN, AVX2, VNNI, NEON = range(4)
 """What the library's products are written for, as its `openferret_instructions` tells."""
+MEASURED = frozenset({AVX2, VNNI})
+"""Those with which the engine was measured to be faster than transformers."""
 
 
 class Matrix(ctypes.Structure):

@@ -212,7 +212,7 @@ Crew *openferret_gather(int threads) { return gather(threads); }
 
 void openferret_dismiss(Crew *crew) { dismiss(crew); }
 
-/* What the products were compiled for: PLAIN, AVX2 or VNNI. */
+/* What the products were compiled for: PLAIN, AVX2, VNNI or NEON. */
 int openferret_instructions(void) { return INSTRUCTIONS; }
 
 size_t openferret_sizes(int which) {

@@ -10,6 +10,8 @@
 
 #if INSTRUCTIONS == VNNI
 #include "products_vnni.h"
+#elif INSTRUCTIONS == NEON
+#include "products_neon.h"
 #else
 #include "products_avx2.h"
 #endif
