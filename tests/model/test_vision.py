@@ -40,6 +40,27 @@ def test_channels_last_and_activations_in_place_change_nothing():
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4 * float(theirs.detach().abs().max()))
 
 
+@pytest.mark.parametrize("alike", [True, False])
+def test_trunks_that_begin_alike_begin_once(alike, monkeypatch):
+    torch.manual_seed(0)
+    tower = EfficientNetLiteModel(EfficientNetLiteConfig(image_size=64, published_trunk=True)).eval()
+    if alike:
+        tower.published.stem.load_state_dict(tower.trunk.stem.state_dict())
+        tower.published.stages[:3].load_state_dict(tower.trunk.stages[:3].state_dict())
+    began = []
+    begin = EfficientNetLiteTrunk.begin
+    monkeypatch.setattr(
+        EfficientNetLiteTrunk, "begin", lambda trunk, pixels: began.append(trunk) or begin(trunk, pixels)
+    )
+    pixels = torch.randn(1, 3, 64, 64)
+    output = tower(pixels)
+    assert began == ([tower.trunk] if alike else [tower.trunk, tower.published])
+    for ours, theirs in zip(output.feature_maps[2:4], tower.published(pixels)[1:], strict=True):
+        assert torch.equal(ours, theirs)
+    output.feature_maps[0].sum().backward()
+    assert tower.trunk.stem.weight.grad is not None
+
+
 def test_same_padding_puts_the_odd_pixel_at_the_bottom_right():
     layer = SameConvolution(1, 1, 3, stride=2)
     torch.nn.init.ones_(layer.weight)
