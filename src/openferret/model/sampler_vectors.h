@@ -1,4 +1,4 @@
-/* Vectors of sixteen numbers, and work shared among threads: what the C of the sampler is written with. */
+/* Vectors as wide as the registers, and work shared among threads: what the C of the sampler is written with. */
 #include <math.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -8,12 +8,21 @@
 #include <immintrin.h>
 #endif
 
-enum { WIDTH = 16, MOST_CHANNELS = 8192, MOST_THREADS = 64, PARTS = 32 };
+/* Numbers of a vector: wider ones than the processor's registers would be kept in memory. */
+#if defined(__AVX512F__)
+#define WIDTH 16
+#elif defined(__AVX__)
+#define WIDTH 8
+#else
+#define WIDTH 4
+#endif
 
-typedef float vec __attribute__((vector_size(64), aligned(4), may_alias));
-typedef int32_t ivec __attribute__((vector_size(64), aligned(4), may_alias));
-typedef uint32_t uvec __attribute__((vector_size(64), aligned(4), may_alias));
-typedef uint16_t half __attribute__((vector_size(32), aligned(2), may_alias));
+enum { MOST_CHANNELS = 8192, MOST_THREADS = 64, PARTS = 32 };
+
+typedef float vec __attribute__((vector_size(4 * WIDTH), aligned(4), may_alias));
+typedef int32_t ivec __attribute__((vector_size(4 * WIDTH), aligned(4), may_alias));
+typedef uint32_t uvec __attribute__((vector_size(4 * WIDTH), aligned(4), may_alias));
+typedef uint16_t half __attribute__((vector_size(2 * WIDTH), aligned(2), may_alias));
 
 static inline vec load(const float *at) { return *(const vec *)at; }
 
@@ -27,7 +36,7 @@ static inline int32_t load_int(const void *at) {
 
 static inline void store(float *at, vec v) { *(vec *)at = v; }
 
-/* Sixteen numbers of an array that holds bfloat16 or float. */
+/* A vector of an array that holds bfloat16 or float. */
 static inline vec load_as(const void *array, int64_t place, const int halved) {
     if (!halved) return load((const float *)array + place);
     return (vec)(__builtin_convertvector(*(const half *)((const uint16_t *)array + place), uvec) << 16);
@@ -83,7 +92,7 @@ static inline float total(vec v) {
     return parts[0];
 }
 
-/* Sixteen sums, to each of which the products of two bfloat16 are added; where the processor has no such instruction,
+/* Sums, to each of which the products of two bfloat16 are added; where the processor has no such instruction,
  * the numbers are made wide first. */
 static inline vec add_pairs(vec sum, ivec one, ivec other) {
 #ifdef __AVX512BF16__
