@@ -35,3 +35,11 @@ def test_auto_follows_the_device_and_nothing_else_does(monkeypatch, computes):
         for name in ("auto", "fp32", "bf16")
     }
     assert told == {"auto": computes, "fp32": False, "bf16": True}
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_an_older_torch_is_asked_in_its_own_way(monkeypatch, there):
+    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: there)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    assert computes_in_bfloat16(torch.device("cpu")) is there

@@ -21,7 +21,7 @@ def computes_in_bfloat16(device: torch.device) -> bool:
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device.type != "cpu":
         return False
-    tell = getattr(torch.cpu, "get_capabilities", None)  # of torch 2.12 and later
+    tell = getattr(torch.cpu, "get_capabilities", None)  # older ones have none
     if tell is None:
         return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
     return any(there and "bf16" in name for name, there in tell().items())
