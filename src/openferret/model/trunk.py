@@ -127,10 +127,15 @@ class EfficientNetLiteTrunk(nn.Module):
             stages.append(nn.Sequential(*stage))
         self.stages = nn.ModuleList(stages)
 
-    def forward(self, pixel_values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """[B, 3, S, S] in -1..1 -> maps at strides 8, 16 and 32."""
-        fine = self.begin(pixel_values)
-        return fine, *self.go_on(fine)
+    def forward(self, pixel_values: Tensor, fine: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """[B, 3, S, S] in -1..1 -> maps at strides 8, 16 and 32; a map at stride 8 that is there is gone on from."""
+        fine = self.begin(pixel_values) if fine is None else fine
+        hidden, middle = fine, fine
+        for index, stage in enumerate(self.stages[_BEGINNING:], start=_BEGINNING):
+            hidden = stage(hidden)
+            if index == 4:
+                middle = hidden
+        return fine, middle, hidden
 
     def begin(self, pixel_values: Tensor) -> Tensor:
         """[B, 3, S, S] in -1..1 -> the map at stride 8."""
@@ -138,15 +143,6 @@ class EfficientNetLiteTrunk(nn.Module):
         for stage in self.stages[:_BEGINNING]:
             hidden = stage(hidden)
         return hidden
-
-    def go_on(self, fine: Tensor) -> tuple[Tensor, Tensor]:
-        """The map at stride 8 -> those at strides 16 and 32."""
-        hidden, middle = fine, fine
-        for index, stage in enumerate(self.stages[_BEGINNING:], start=_BEGINNING):
-            hidden = stage(hidden)
-            if index == 4:
-                middle = hidden
-        return middle, hidden
 
     def begins_like(self, other: EfficientNetLiteTrunk) -> bool:
         """Whether another trunk's map at stride 8 is the same: fine-tuning leaves the first stages as published.
@@ -289,14 +285,13 @@ class EfficientNetLite(nn.Module):
         return tower_maps(self, pixel_values)
 
 
-def _published_fine(tower: Any, pixel_values: Tensor, fine: Tensor) -> Tensor:
-    """The published trunk's map at stride 8: the other trunk's, if that begins alike.
+def _begin_alike(tower: Any, device: torch.device) -> bool:
+    """Whether both trunks are known to give the same map at stride 8.
 
     Only processors are asked: a GPU would have to be waited for, and a compiled model cannot look at numbers.
     """
-    ask = fine.device.type == "cpu" and not torch.compiler.is_compiling()
-    shared = ask and tower.trunk.begins_like(tower.published)
-    return fine.detach() if shared else tower.published.begin(pixel_values)
+    ask = device.type == "cpu" and not torch.compiler.is_compiling()
+    return ask and tower.trunk.begins_like(tower.published)
 
 
 def tower_maps(tower: Any, pixel_values: Tensor) -> TowerMaps:
@@ -305,6 +300,7 @@ def tower_maps(tower: Any, pixel_values: Tensor) -> TowerMaps:
     published: tuple[Tensor, ...] = ()
     if tower.published is not None:
         with torch.no_grad():
-            published = tower.published.go_on(_published_fine(tower, pixel_values, fine))
+            begun = fine.detach() if _begin_alike(tower, fine.device) else None
+            published = tower.published(pixel_values, begun)[1:]
     neck = tower.neck(fine, middle, coarse, published)
     return TowerMaps(neck.flatten(2).transpose(1, 2), (fine, middle, *published, neck))
