@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from openferret.checks import shorten
 from openferret.decoding import MAX_PIXELS, check_size, one_line_damage, read_picture
 from openferret.errors import InputError
 
@@ -49,8 +51,8 @@ def load_image(
             f"a picture is a path, bytes, a PIL picture or a NumPy array, not {type(source).__name__}"
         )
     name = repr(str(source)) if isinstance(source, str | Path) else "the picture"
-    if isinstance(source, str) and source.startswith(("http://", "https://")):
-        raise InputError(f"{name} is a web address: download the picture and give its path")
+    if isinstance(source, str | Path) and (address := _web_address(source)):
+        raise InputError(f"{shorten(address)!r} is a web address: download the picture and give its path")
     upright = read_picture(source, name, max_pixels)
     with one_line_damage(name):
         return _to_rgb(upright)
@@ -84,6 +86,12 @@ def find_images(paths: Iterable[str | Path]) -> list[Path]:
     if not found:
         raise InputError("no pictures: give at least one picture or a folder")
     return list(found)
+
+
+def _web_address(source: str | Path) -> str | None:
+    """The address that was given in place of a path; a Path keeps one slash of its two."""
+    address = re.match(r"(https?):/+(?=.)", str(source), re.IGNORECASE)
+    return address and f"{address[1]}://{str(source)[address.end() :]}"
 
 
 def _is_picture(file: Path) -> bool:
