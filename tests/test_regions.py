@@ -73,6 +73,16 @@ def test_masks_are_checked(array: Any, message: str) -> None:
         Mask(array)
 
 
+@pytest.mark.parametrize("problem", [TypeError, RuntimeError])  # of tensors on a GPU, and of those with gradients
+def test_a_mask_that_numpy_cannot_read_is_refused(problem: type[Exception]) -> None:
+    class Tensor:
+        def __array__(self, *args: Any, **kwargs: Any) -> Any:
+            raise problem("use tensor.cpu() first")
+
+    with pytest.raises(InputError, match=r"NumPy can read: use tensor.cpu\(\) first"):
+        Mask(Tensor())  # type: ignore[arg-type]
+
+
 def test_regions_compare_and_hash_by_content() -> None:
     array = np.eye(3)
     mask = Mask(array)

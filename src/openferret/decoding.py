@@ -61,7 +61,7 @@ def read_picture(
     if isinstance(source, Image.Image):
         return _decode(source, name, max_pixels)
     if not isinstance(source, str | Path):
-        return _read(io.BytesIO(source), name, max_pixels)
+        return _read(io.BytesIO(bytes(source)), name, max_pixels)  # also of a view with gaps
     try:
         path = Path(source)
         if path.is_dir() or source == "":

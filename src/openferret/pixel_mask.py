@@ -41,6 +41,8 @@ class Mask:
             raise InputError(
                 "a mask must be a two-dimensional array, but its rows differ in length"
             ) from None
+        except (TypeError, RuntimeError) as error:  # a tensor on a GPU, or one that keeps its gradient
+            raise InputError(f"a mask must be an array that NumPy can read: {error}") from None
         if values.ndim != 2 or values.dtype.kind not in "biuf":
             form = f"{values.ndim}-dimensional {values.dtype}"
             raise InputError(f"a mask must be a two-dimensional array of booleans or numbers, not {form}")

@@ -1,7 +1,10 @@
 """Errors are one line and an exit status; options keep the order they were typed in."""
 
+from errno import ENOSPC
+
 import pytest
 
+from openferret.cli import output
 from openferret.errors import InputError, WeightsError
 
 
@@ -14,6 +17,16 @@ def test_failures_have_a_status_and_at_most_one_line(run, ferret, photo, error, 
     result = run("describe", photo())
     assert result.exit_code == status
     assert result.stderr in ("error: two lines\n", "")
+
+
+def test_answers_that_do_not_fit_are_one_error(run, ferret, photo, monkeypatch):
+    def fail(*args):
+        raise OSError(ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(output, "print_answers", fail)  # as stdout does, if it is a file on a full disk
+    result = run("describe", photo())
+    assert result.exit_code == 2
+    assert result.stderr == "error: what was to be written does not fit: No space left on device\n"
 
 
 def test_a_bug_is_not_hidden(run, ferret, photo):

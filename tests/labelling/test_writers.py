@@ -1,4 +1,6 @@
 import json
+import os
+from dataclasses import replace
 
 import pytest
 from defusedxml.ElementTree import fromstring
@@ -83,6 +85,12 @@ def test_label_studio_tasks_fit_the_interface_beside_them(tmp_path, pictures):
     box = prediction["result"][0]
     assert interface.find("RectangleLabels").get("name") == box["from_name"]
     assert interface.find("Image").get("name") == box["to_name"]
+
+
+def test_a_name_that_is_no_text_is_quoted_byte_by_byte(tmp_path, pictures):
+    odd = [replace(pictures[0], name=os.fsdecode(b"caf\xe9.jpg"))]
+    tasks, _ = write_labels(tmp_path, "label-studio", NAMES, odd)
+    assert json.loads(tasks.read_text())[0]["data"]["image"].endswith("caf%E9.jpg")
 
 
 def test_an_interface_holds_any_name():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import inspect
 import sys
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from openferret.errors import OpenFerretError, WeightsError
 
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # answers may go to a file on a full disk
 REGION_KINDS = ("point", "box", "scribble", "polygon", "mask")
 
 
@@ -33,6 +35,10 @@ class OneLineErrors(TyperGroup):
             _fail(str(error), 2)
         except typer.Abort:
             _fail("stopped", 130)
+        except OSError as error:
+            if error.errno not in _NO_ROOM:
+                raise
+            _fail(f"what was to be written does not fit: {error.strerror}", 2)
         except Exception as error:
             # typer carries its own copy of click, or not: usage errors are known by what they can do.
             explain = getattr(error, "format_message", None)
