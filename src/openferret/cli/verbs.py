@@ -56,7 +56,14 @@ def ground(
     settings: Settings,
     images: MoreImages = None,
     merge: Annotated[bool, typer.Option("--merge", help="One box round all that a phrase names.")] = False,
-    threshold: Threshold = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option(
+            metavar="0..1",
+            help="Say that a phrase less probable than this is not in the picture; its boxes' own scores may be lower.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Find what phrases name, or say that it is not in the picture.
 
