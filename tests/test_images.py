@@ -234,7 +234,7 @@ def test_damage_never_crashes(noise, where, kind):
         (".", "folder"),
         ("/dev/null", "regular file"),
         ("https://example.org/a.jpg", "'https://example.org/a.jpg' is a web address"),
-        (Path("https://example.org/a.jpg"), "'https://example.org/a.jpg' is a web address"),  # as the command has it
+        (Path("https://example.org/a.jpg"), "'https://example.org/a.jpg' is a web address"),
         ("HTTP://example.org/a.jpg", "web address"),
         ("nul\0byte.png", "cannot be read|does not exist"),
         ("x" * 5000, "cannot be read|does not exist"),

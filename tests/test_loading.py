@@ -35,6 +35,21 @@ def test_no_model_is_said_to_be_none(tmp_path):
         load_model(tmp_path / "nowhere")
 
 
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"seed": -1}, "seed must be a whole number of 0 or more"),
+        ({"seed": "x"}, "seed must be a whole number"),
+        ({"dtype": "float16"}, "dtype must be a floating type of PyTorch"),
+        ({"dtype": torch.int8}, "dtype must be a floating type of PyTorch"),
+        ({"model": 5}, "a model must be str or Path"),
+    ],
+)
+def test_what_is_no_seed_dtype_or_model_is_refused_before_anything_is_opened(given, says):
+    with pytest.raises(InputError, match=says):
+        load_model(**{"model": "nowhere", **given})
+
+
 def configure(folder, name, value):
     file = folder / "config.json"
     content = json.loads(file.read_text())

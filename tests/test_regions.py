@@ -73,7 +73,8 @@ def test_masks_are_checked(array: Any, message: str) -> None:
         Mask(array)
 
 
-@pytest.mark.parametrize("problem", [TypeError, RuntimeError])  # of tensors on a GPU, and of those with gradients
+# PyTorch raises these of tensors on a GPU, and of tensors with gradients.
+@pytest.mark.parametrize("problem", [TypeError, RuntimeError])
 def test_a_mask_that_numpy_cannot_read_is_refused(problem: type[Exception]) -> None:
     class Tensor:
         def __array__(self, *args: Any, **kwargs: Any) -> Any:

@@ -150,6 +150,16 @@ def test_what_is_no_phrase_and_no_region_is_refused(scene):
         scene.ground([5])
     with pytest.raises(InputError, match="a region must be Point or Box"):
         scene.refer((1, 2, 3, 4))
+    with pytest.raises(InputError, match="phrases must be a list"):
+        scene.ground(None)
+    with pytest.raises(InputError, match="a question must be str"):
+        scene.refer(Point(1, 2), 5)
+
+
+def test_one_region_where_several_are_wanted_is_refused(scene):
+    for ask in (scene.refer_many, lambda regions: scene.ask("what is [0]?", regions), scene.chat().say):
+        with pytest.raises(InputError, match=r"must be a list, such as \[Box|a question must be str"):
+            ask(Box(1, 2, 30, 40))
 
 
 @pytest.mark.parametrize("length", [0, -1, 1.5, None])
@@ -287,8 +297,12 @@ def test_ranks_begin_with_the_merged_box_and_only_locators_have_them(kit, paper)
     for boxes, mention in zip(ranked, merged, strict=True):
         assert boxes[0].pixels == pytest.approx(mention.boxes[0].pixels, abs=1e-3)
         assert 1 <= len(boxes) <= 3
-    for phrases, most in (([" "], 3), (["a dog"], 0)):
-        with pytest.raises(InputError, match="at least 1"):
+    for phrases, most, says in (([" "], 3, "is empty"), (["a dog"], 0, "1 or more"), ([3], 3, "must be str")):
+        with pytest.raises(InputError, match=says):
             kit.rank(phrases, most)
     with pytest.raises(InputError, match="no ranked"):
         paper.rank(["a dog"])
+
+
+def test_one_phrase_is_ranked_as_one_and_not_letter_by_letter(kit):
+    assert kit.rank("a dog", most=2) == kit.rank(["a dog"], most=2)

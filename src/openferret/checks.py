@@ -51,6 +51,17 @@ def check_kind(value: object, name: str, *kinds: type) -> None:
         raise InputError(f"{name} must be {names}, not {type(value).__name__}")
 
 
+def listed(values: Any, name: str, example: str) -> list[Any]:
+    """What should be several values, as a list: one value alone, or a text, is refused and `example` shown.
+
+    >>> listed(("a dog", "a cat"), "phrases", '["a dog"]')
+    ['a dog', 'a cat']
+    """
+    if isinstance(values, str | bytes) or not isinstance(values, Iterable):
+        raise InputError(f"{name} must be a list, such as {example}, not {type(values).__name__}")
+    return list(values)
+
+
 def finite_pairs(points: Any, kind: str, at_least: int) -> tuple[tuple[float, float], ...]:
     """Pairs (x, y) from any iterable or array [N, 2]; `kind` is the region they belong to.
 

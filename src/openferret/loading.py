@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from safetensors import SafetensorError
 
+from openferret.checks import check_kind, whole_number
 from openferret.errors import InputError, WeightsError
 from openferret.generation.engines import LanguageEngine, engine_of
 from openferret.kit.assemble import ensure_kit
@@ -71,9 +72,13 @@ def load_model(
             else "auto".
 
     Raises:
-        InputError: a device or an engine that this machine does not have.
+        InputError: a device or an engine that this machine does not have, or a seed or dtype that is none.
         WeightsError: no such folder, or weights that are missing, damaged or of another kind.
     """
+    check_kind(model, "a model", str, Path)
+    seed = whole_number(seed, "seed", at_least=0)
+    if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
+        raise InputError(f"dtype must be a floating type of PyTorch, such as torch.bfloat16, not {dtype!r}")
     chosen = _checked_engine(engine)
     place = _checked_device(device)
     folder = ensure_kit() if str(model) == "kit" else Path(model)

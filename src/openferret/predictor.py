@@ -61,7 +61,7 @@ class Ferret:
                 can be had and no dtype is given. None: what OPENFERRET_ENGINE says, else "auto".
 
         Raises:
-            InputError: a device or an engine that this machine does not have.
+            InputError: a device or an engine that this machine does not have, or a seed or dtype that is none.
             WeightsError: weights that are missing, damaged or of another kind.
         """
         return cls(load_model(model, device, dtype, seed, engine))

@@ -12,7 +12,7 @@ from PIL import Image
 
 from openferret import prompts
 from openferret.answer import Answer, LocatedBox, Mention, parse_answer
-from openferret.checks import check_kind, finite_number, shorten
+from openferret.checks import check_kind, finite_number, listed, shorten, whole_number
 from openferret.coordinates import denormalize_box
 from openferret.errors import InputError
 from openferret.generation.decode import Decoding, Generated, decode, extend
@@ -30,6 +30,7 @@ from openferret.regions import Box, Region, region_bounds
 OBJECT_THRESHOLD = 0.3
 _WHERE = "What is the location of {phrase} in the image?"  # the paper's models
 _LONGEST_PHRASE = 1000  # characters, many more than a locator reads
+_REGIONS = "[Box(10, 20, 200, 220)]"
 _ROWS_AT_ONCE = 32  # asked together: bounds the memory of their caches
 
 T = TypeVar("T")
@@ -83,6 +84,8 @@ class Scene:
     ) -> list[Answer]:
         """`refer` for each region, decoded together."""
         text = prompts.REFER.format(region="[0]") if question is None else question
+        check_kind(text, "a question", str)
+        regions = listed(regions, "regions", _REGIONS)
         if text.strip() and "[0]" not in text:
             text = f"Region [0]: {text}"
         questions = [self._write(text, [region]) for region in regions]
@@ -117,15 +120,13 @@ class Scene:
 
         Returns:
             A mention for each phrase, in order; one without boxes is not in the picture. A box's score is the
-            probability that the phrase is there (`merge`), or that this is an instance of it.
+            probability that it lies right (IoU of at least 0.5 with where the thing is), and may be below `threshold`,
+            which is of the phrase alone.
 
         Raises:
             InputError: no phrase, an empty phrase, or a threshold outside 0..1.
         """
-        given = [phrases] if isinstance(phrases, str) else list(phrases)
-        for one in given:
-            check_kind(one, "a phrase", str)
-        names = [" ".join(one.split()) for one in given]
+        names = _spaced(phrases)
         if not names or not all(names):
             raise InputError("a phrase to look for is empty; name something, such as 'a dog'")
         least = _checked(threshold, PRESENCE_THRESHOLD)
@@ -155,11 +156,11 @@ class Scene:
             ]
         return self._named(names, boxes, {"ground": perf_counter() - started}, warnings)
 
-    def rank(self, phrases: Sequence[str], most: int = 10) -> list[tuple[LocatedBox, ...]]:
+    def rank(self, phrases: str | Sequence[str], most: int = 10) -> list[tuple[LocatedBox, ...]]:
         """The best guesses at one box around all that each phrase names, for measures such as recall at 10.
 
         Args:
-            phrases: such as "a dog".
+            phrases: one phrase or several, such as "a dog".
             most: at most so many boxes for a phrase, at least 1.
 
         Returns:
@@ -171,9 +172,10 @@ class Scene:
         """
         if not self.loaded.model.config.use_locator:
             raise InputError(f"{self.loaded.name} writes its boxes as text: it has no ranked ones")
-        words = [" ".join(one.split()).lower() for one in phrases]
-        if most < 1 or not all(words):
-            raise InputError("rank needs phrases with words and at least 1 box for each")
+        words = [one.lower() for one in _spaced(phrases)]
+        whole_number(most, "most", at_least=1)
+        if not all(words):
+            raise InputError("a phrase to rank is empty; name something, such as 'a dog'")
         ids = [self.loaded.processor.tokenize(escape_text(one[:_LONGEST_PHRASE])) for one in words]
         return [
             tuple(
@@ -395,6 +397,14 @@ class Chat:
         before = processor.conversation.closing + processor.conversation.following
         asked = write_question(processor, text, regions, self.scene.image.size, before=before)
         return replace(asked, ids=self._unread + asked.ids)
+
+
+def _spaced(phrases: str | Sequence[str]) -> list[str]:
+    """One phrase or several as a list, with single spaces; InputError if there is something else."""
+    given = [phrases] if isinstance(phrases, str) else listed(phrases, "phrases", '["a dog"]')
+    for one in given:
+        check_kind(one, "a phrase", str)
+    return [" ".join(one.split()) for one in given]
 
 
 def _batches(items: Sequence[T]) -> Iterator[Sequence[T]]:

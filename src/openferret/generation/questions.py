@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from openferret.checks import check_kind
+from openferret.checks import check_kind, listed
 from openferret.errors import InputError
 from openferret.generation.intents import Sought, asks_description, offered_choice, sought_thing
 from openferret.processing.preparing import Preparing, escape_text
@@ -69,7 +69,7 @@ def write_question(
         raise InputError("the question is empty; ask something, such as 'What is [0]?'")
     warnings = []
     fitted = []
-    for region in regions:
+    for region in listed(regions, "regions", "[Box(10, 20, 200, 220)]"):
         on_picture, notes = fit_region(region, *size)
         fitted.append(on_picture)
         warnings += notes

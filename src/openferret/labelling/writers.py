@@ -118,7 +118,8 @@ def _write_label_studio(
     tasks = to_label_studio((one.name, one.answer) for one in labelled)
     given = {class_of(name): name for name in names}
     for task, one in zip(tasks, labelled, strict=True):
-        task["data"] = {"image": image_prefix + quote(one.name, errors="surrogateescape")}  # any bytes a name has
+        # A name may hold bytes that are no text: they are quoted one by one.
+        task["data"] = {"image": image_prefix + quote(one.name, errors="surrogateescape")}
         (prediction,) = task["predictions"]
         for box in prediction["result"]:
             box["value"]["rectanglelabels"] = [given[box["value"]["rectanglelabels"][0]]]
