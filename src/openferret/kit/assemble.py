@@ -17,6 +17,7 @@ from openferret.generation.native.updates import UPDATES_FILE, write_updates
 from openferret.kit.base_weights import cache_folder, file_sha256, writing_to_cache
 from openferret.kit.conversion import language_model, vision_model
 from openferret.kit.eight_bits import widened
+from openferret.weight_files import share_weights
 
 ADAPTER_FILE = "adapter.safetensors"
 _COMPLETE = "complete.json"
@@ -57,6 +58,7 @@ def ensure_kit(progress: bool = True) -> Path:
             partial = folder.with_name("assembling")
             shutil.rmtree(partial, ignore_errors=True)
             assemble(base, trunk, adapter, partial)
+            share_weights(partial)
             mark_whole(partial)
             for other in folder.parent.glob("kit-*"):  # of earlier adapters, or torn: 0.3 GB each
                 shutil.rmtree(other, ignore_errors=True)

@@ -16,6 +16,7 @@ from openferret.kit.assemble import adapter_path
 from openferret.loading import LoadedModel, load_model
 from openferret.phrases import with_determiner
 from openferret.train.weights.checkpoint import explained_disk
+from openferret.weight_files import share_weights
 
 NOUNS = "nouns.json"
 """Beside a model's weights: what each output of its namer stands for."""
@@ -64,6 +65,7 @@ def write_folder(loaded: LoadedModel, nouns: Sequence[str], folder: Path) -> Non
         partial.mkdir(parents=True)
         loaded.model.save_pretrained(partial)
         loaded.processor.save_pretrained(partial)
+        share_weights(partial)
         (partial / NOUNS).write_text(json.dumps(list(nouns)), encoding="utf-8")
         shutil.rmtree(folder, ignore_errors=True)
         partial.replace(folder)

@@ -14,6 +14,7 @@ from openferret.train.running.quiet import quiet_transformers
 from openferret.train.weights.checkpoint import explained_disk
 from openferret.train.weights.parts import Trained, apply_trained
 from openferret.train.weights.starting import load_start
+from openferret.weight_files import share_weights
 
 
 def write_model(recipe: TrainingRecipe, tensors: Mapping[str, Tensor], folder: Path) -> Path:
@@ -43,6 +44,7 @@ def write_model(recipe: TrainingRecipe, tensors: Mapping[str, Tensor], folder: P
         with quiet_transformers():
             loaded.model.to(kept).save_pretrained(partial)
         loaded.processor.save_pretrained(partial)
+        share_weights(partial)
         shutil.rmtree(folder, ignore_errors=True)
         partial.rename(folder)
     return folder
