@@ -256,6 +256,17 @@ def test_find_images_expands_folders_and_keeps_order(tmp_path):
     assert find_images([loose, tmp_path, str(loose)]) == [loose, tmp_path / "a.jpg", tmp_path / "b.PNG"]
 
 
+def test_a_folder_s_broken_links_and_phone_pictures_are_reported_and_not_passed_over(tmp_path):
+    (tmp_path / "gone.jpg").symlink_to(tmp_path / "nowhere.jpg")
+    (tmp_path / "phone.HEIC").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
+    (tmp_path / "folder.jpg").mkdir()
+    gone, phone = find_images([tmp_path])
+    with pytest.raises(InputError, match="does not exist"):
+        load_image(gone)
+    with pytest.raises(InputError, match="is a HEIC picture, which is not read: save it as JPEG"):
+        load_image(phone)
+
+
 def test_find_images_refuses_nothing(tmp_path):
     with pytest.raises(InputError, match="no pictures"):
         find_images([tmp_path])

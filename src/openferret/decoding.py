@@ -20,6 +20,8 @@ MAX_PIXELS = 200_000_000
 # Only these: Pillow hands some formats to other programs (EPS).
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", "JPEG2000")
 
+_HEIC = (b"heic", b"heix", b"hevc", b"heim", b"heis")  # brands; "mif1" may be AVIF
+
 # What Pillow's decoders raise on damaged files; MemoryError is a header that lies about its size.
 _DAMAGED = (
     *(OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, OverflowError, MemoryError),
@@ -142,6 +144,8 @@ def _read_header(stream: BinaryIO, name: str) -> ImageFile.ImageFile:
         raise InputError(f"{name} is empty: give a picture")
     if start.lstrip().lower().startswith((b"<!doctype html", b"<html")):  # what many a download is
         raise InputError(f"{name} is a web page, not a picture: download the picture itself")
+    if start[4:8] == b"ftyp" and start[8:12] in _HEIC:
+        raise InputError(f"{name} is a HEIC picture, which is not read: save it as JPEG or PNG")
     damage: InputError | None = None
     for key in _FORMATS:
         factory, accept = Image.OPEN.get(key, (None, None))

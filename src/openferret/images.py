@@ -17,6 +17,7 @@ from openferret.errors import InputError
 SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
     | {".ppm", ".pgm", ".pbm", ".pnm", ".avif", ".jp2", ".jpx"}
+    | {".heic", ".heif"}  # of phones: none is read, but none of a folder is passed over in silence either
 )
 
 
@@ -61,7 +62,8 @@ def load_image(
 def find_images(paths: Iterable[str | Path]) -> list[Path]:
     """Expand folders to the pictures directly in them, sorted by name; files stay as they were given.
 
-    Files are not opened: a missing one is for `load_image` to report. A path named twice is kept once.
+    Files are not opened: a missing one, or a link to one, is for `load_image` to report. A path named twice is
+    kept once.
 
     Raises:
         InputError: No paths, an empty one, or a folder that holds no picture or cannot be listed.
@@ -95,7 +97,7 @@ def _web_address(source: str | Path) -> str | None:
 
 
 def _is_picture(file: Path) -> bool:
-    return file.suffix.lower() in SUFFIXES and not file.name.startswith(".") and file.is_file()
+    return file.suffix.lower() in SUFFIXES and not file.name.startswith(".") and not file.is_dir()
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
