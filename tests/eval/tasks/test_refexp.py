@@ -158,3 +158,29 @@ def test_splits_and_sources_are_checked(original, tmp_path):
     original["refs"].write_bytes(pickle.dumps({"a": 1}))
     with pytest.raises(InputError, match="layout"):
         load("refexp", {**original, "split": "val"})
+
+
+def test_official_overlap_of_exactly_half_is_right(tmp_path, reply):
+    """In fractions of 427 x 640 the same boxes overlap by 0.49999...: the reference counts whole pixels."""
+    images, annotations, replies = [], [], {}
+    for key in range(200):
+        x1, y1, x2, y2 = 3 * key, 2 * key, 3 * key + 300, 2 * key + 500
+        sides = zip((x1, y1, x2, y2), (427, 640, 427, 640), strict=True)
+        left, top, right, low = (int(v * s / 1000) for v, s in sides)
+        images.append({"id": key, "file_name": "1.jpg", "width": 427, "height": 640, "caption": "it"})
+        annotations.append({"image_id": key, "bbox": [left, top, 2 * (right - left), low - top]})
+        replies[str(key)] = reply(f"it [{x1}, {y1}, {x2}, {y2}]")
+    file = tmp_path / "finetune_refcoco_val.json"
+    file.write_text(json.dumps({"images": images, "annotations": annotations}))
+    benchmark = load("refexp", {"images": tmp_path, "annotations": file})
+    official = figures(benchmark.score(benchmark.questions, replies), "official")
+    assert set(official.values()) == {1.0}
+
+
+def test_a_number_of_400_digits_is_a_box_far_outside(mdetr, tmp_path, reply):
+    benchmark = load("refexp", {"images": tmp_path, "annotations": mdetr})
+    far = "9" * 400
+    score = benchmark.score(benchmark.questions, {"5": reply(f"it [0, -{far}, {far}, 9], [0, 0, 500, 1000]")})
+    official = figures(score, "official")
+    assert official["Acc@0.5"] == 0
+    assert official["Acc@0.5 of the best box"] == 1

@@ -13,6 +13,7 @@ from openferret.eval.metrics.boxes import BoxNumbers
 
 _BOX = re.compile(r"\[([^\]]*)\]")
 _MARKS = ",.;:!?"
+_FAR = 10**9  # a number beyond it is as far outside the picture; a float does not hold every whole number
 
 
 def read_boxes(text: str) -> list[tuple[str, tuple[int, int, int, int]]] | None:
@@ -28,7 +29,7 @@ def read_boxes(text: str) -> list[tuple[str, tuple[int, int, int, int]]] | None:
     # Without a closing bracket there is no box; looking for one from every "[" would be quadratic.
     for match in _BOX.finditer(text, 0, text.rfind("]") + 1):
         try:
-            x1, y1, x2, y2 = (int(piece) for piece in match[1].split(",", 4)[:4])
+            x1, y1, x2, y2 = (min(max(int(piece), -_FAR), _FAR) for piece in match[1].split(",", 4)[:4])
         except ValueError:
             return None
         before = text[position : match.start()]

@@ -21,7 +21,7 @@ from openferret.eval.metrics.official import read_boxes, to_pixels
 from openferret.eval.questions import Question, Replies, Reply
 from openferret.eval.scores import Benchmark, Case, Figure, Rule, Score
 
-VERSION = 1
+VERSION = 2
 PROMPTS = {"question": "ground: the expression without commas; a box in any case"}
 
 
@@ -29,7 +29,8 @@ PROMPTS = {"question": "ground: the expression without commas; a box in any case
 class _Expression:
     question: Question
     dataset: str
-    box: BoxNumbers
+    box: BoxNumbers  # 0..1
+    pixels: BoxNumbers
     width: int
     height: int
 
@@ -131,17 +132,16 @@ def _expression(
     box = (x / width, y / height, (x + w) / width, (y + h) / height)
     words = " ".join(caption.replace(",", "").split())
     question = Question(key, name, "ground", phrases=(words or "object",), forced=True)
-    return _Expression(question, dataset, box, width, height)
+    return _Expression(question, dataset, box, (x, y, x + w, y + h), width, height)
 
 
 def _official(reply: Reply, one: _Expression) -> list[BoxNumbers]:
-    """All boxes as the reference has them, whole pixels over the size; one of area 0 if there is none."""
+    """All boxes as the reference has them, in whole pixels; one of area 0 if there is none."""
     if reply.ferret_words is not None:
         written = [box for _, box in read_boxes(reply.ferret_words) or ()]
     else:
         written = [_bins(box) for box in reply.boxes]
-    pixels = [to_pixels(box, one.width, one.height) for box in written] or [(0, 0, 0, 0)]
-    return [(x1 / one.width, y1 / one.height, x2 / one.width, y2 / one.height) for x1, y1, x2, y2 in pixels]
+    return [to_pixels(box, one.width, one.height) for box in written] or [(0, 0, 0, 0)]
 
 
 def _bins(box: BoxNumbers) -> tuple[int, int, int, int]:
@@ -168,7 +168,8 @@ def _score(asked: Sequence[_Expression], replies: Replies) -> Score:
         ) -> None:
             figures.append(Figure(name + label, rule, accuracy(pictures, values)))
 
-        boxes = [(_official(reply, one), one.box) for one, reply in chosen]
+        # Whole pixels often give an IoU of exactly 0.5, which fractions of the picture's size would miss.
+        boxes = [(_official(reply, one), one.pixels) for one, reply in chosen]
         add("Acc@0.5", "official", [best_overlap(found[:1], [truth]) >= 0.5 for found, truth in boxes])
         means = [best_overlap([_mean_box(found)], [truth]) >= 0.5 for found, truth in boxes]
         add("Acc@0.5 of the mean box", "official", means)
