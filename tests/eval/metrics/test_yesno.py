@@ -9,7 +9,8 @@ from openferret.eval.metrics import yesno
     [
         ("Yes", "yes", "yes"),
         ("No, there is no dog. Yes!", "no", "no"),
-        ("NO", "yes", "no"),  # officially only "No" and "no" count
+        ("NO", "no", "no"),  # the reference lowers the answer first
+        ("Not that I can see.", "no", "no"),
         ("no.", "no", "no"),
         ("There is not a dog", "no", "no"),
         ("I cannot see one", "yes", "no"),

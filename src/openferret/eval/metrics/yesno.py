@@ -16,15 +16,15 @@ _FIRST_SENTENCE = re.compile(r"[^.!?\n]*")
 
 
 def official_answer(text: str) -> YesNo:
-    """POPE's and Ferret's rule: the first sentence has the word "No", "no" or "not"; all else is yes.
+    """Ferret's rule: the first sentence, in small letters, has the word "no" or "not"; all else is yes.
 
-    Even an empty answer is yes.
+    Even an empty answer is yes. POPE's own script does not fold the letters, and takes "NO" for yes.
 
     >>> official_answer("No, there is none."), official_answer("")
     ('no', 'yes')
     """
-    words = text.split(".")[0].replace(",", "").split(" ") if text else []
-    return "no" if {"No", "no", "not"} & set(words) else "yes"
+    words = text.lower().split(".")[0].replace(",", "").split(" ")
+    return "no" if {"no", "not"} & set(words) else "yes"
 
 
 def strict_answer(text: str) -> YesNo | None:

@@ -21,7 +21,7 @@ from openferret.eval.questions import Question, Replies, Reply
 from openferret.eval.scores import Benchmark, Case, Figure, Rule, Score
 from openferret.eval.tasks import coco
 
-VERSION = 1
+VERSION = 2
 QUESTION = "Is there {article} {name} in the image?"
 SETS = ("random", "popular", "adversarial")
 _EACH = 3
