@@ -18,7 +18,7 @@ from openferret.eval.questions import Question, Replies, Reply
 from openferret.eval.scores import Benchmark, Case, Figure, Rule, Score
 from openferret.eval.tasks import coco
 
-VERSION = 1
+VERSION = 2
 
 
 def load(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +66,7 @@ class CocoFile:
         classes: by id.
         instances: neither crowds nor boxes without area.
         left_out: crowds, and boxes without area.
+        aside: by picture, the classes of what was left out: they are there, though nothing is asked about them.
     """
 
     pictures: Mapping[str, CocoPicture]
@@ -73,10 +74,11 @@ class CocoFile:
     classes: Mapping[int, CocoClass]
     instances: tuple[Instance, ...]
     left_out: tuple[int, int]
+    aside: Mapping[str, frozenset[int]] = field(default_factory=dict)
 
     def classes_on(self) -> dict[str, set[int]]:
-        """Classes that have an instance on each picture."""
-        found: dict[str, set[int]] = {key: set() for key in self.pictures}
+        """Classes that are annotated on each picture, be it as a crowd."""
+        found = {key: set(self.aside.get(key, ())) for key in self.pictures}
         for one in self.instances:
             found[one.picture].add(one.class_id)
         return found
@@ -105,6 +107,7 @@ def read_coco(path: Path, only: Path | None = None) -> CocoFile:
         )
         asked = _choose(pictures, only)
         instances: dict[int, Instance] = {}
+        aside: dict[str, set[int]] = {}
         crowds = flat = 0
         for item in content["annotations"]:
             picture = pictures[str(item["image_id"])]
@@ -118,18 +121,21 @@ def read_coco(path: Path, only: Path | None = None) -> CocoFile:
             )
             if one.id in instances:
                 raise InputError(f"{path}: annotation {one.id} stands twice")
+            if not item.get("iscrowd") and area(one.box):
+                instances[one.id] = one
+                continue
+            aside.setdefault(one.picture, set()).add(one.class_id)
             if item.get("iscrowd"):
                 crowds += 1
-            elif not area(one.box):
-                flat += 1
             else:
-                instances[one.id] = one
+                flat += 1
     except InputError:
         raise
     except (KeyError, TypeError, ValueError, AttributeError, ZeroDivisionError, OverflowError) as error:
         problem = f"{type(error).__name__}: {error}"
         raise InputError(f"{path} is not a COCO or LVIS annotation file ({problem})") from None
-    return CocoFile(pictures, asked, classes, tuple(instances.values()), (crowds, flat))
+    told = {key: frozenset(found) for key, found in aside.items()}
+    return CocoFile(pictures, asked, classes, tuple(instances.values()), (crowds, flat), told)
 
 
 def read_captions(path: Path) -> dict[str, list[str]]:

@@ -19,7 +19,7 @@ from openferret.eval.questions import Question, Replies
 from openferret.eval.scores import Benchmark, Case, Figure, Score
 from openferret.eval.tasks import coco
 
-VERSION = 1
+VERSION = 2
 TASK = "ground-classes"
 PROMPTS = {
     "merged": "ground: one class, merged; a box in any case",
@@ -47,12 +47,13 @@ def load(
     for one in data.instances:
         found.setdefault((one.picture, one.class_id), []).append(one.box)
     shown = sorted({class_id for _, class_id in found})
+    on = data.classes_on()  # a crowd is asked for no box, and is not absent either
     wanted = []
     for key in data.pictures:
         if key not in data.asked:
             continue
         here = [one for one in shown if (key, one) in found]
-        other = [one for one in shown if one not in here]
+        other = [one for one in shown if one not in on[key]]
         chosen = random.Random(seed_of(seed, key)).sample(other, min(absent, len(other)))
         wanted += [Wanted(key, data.classes[one].name, tuple(found[key, one])) for one in here]
         wanted += [Wanted(key, data.classes[one].name, ()) for one in chosen]

@@ -21,12 +21,10 @@ QUESTION = prompts.REFER.format(region="[0]")
 def load(images: Path, annotations: Path, only: Path | None = None, each: int = 3) -> Benchmark:
     """Reads COCO's `instances_*.json`, or one's own; at most `each` boxes of a class and picture are asked about."""
     data = coco.read_coco(annotations, only)
-    wanted = [
-        Wanted(one.picture, data.classes[one.class_id].name, (one.box,))
-        for key in data.pictures
-        for one in data.instances
-        if one.picture == key and key in data.asked
-    ]
+    order = {key: place for place, key in enumerate(data.pictures)}
+    chosen = [one for one in data.instances if one.picture in data.asked]
+    chosen.sort(key=lambda one: order[one.picture])
+    wanted = [Wanted(one.picture, data.classes[one.class_id].name, (one.box,)) for one in chosen]
     return naming_benchmark(wanted, coco.picture_files(images, data.pictures.values()), each)
 
 
