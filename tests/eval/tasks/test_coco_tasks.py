@@ -335,3 +335,22 @@ def test_names_are_asked_of_many_pictures_in_time(tmp_path):
     questions = load("name-classes", {"images": tmp_path, "annotations": file}).questions
     assert time.process_time() - started < 30
     assert [one.picture for one in questions[:2]] == ["0", "1"]
+
+
+def test_the_official_rule_reads_what_was_written_with_its_boxes(coco, reply):
+    """A denied clause ends at the first comma, which may be a box's."""
+    benchmark = load("lvis-refer", coco)
+    one = next(one for one in benchmark.questions if one.id == "1 box")
+    said = "It is not a person [1, 2, 3, 4] but a dog"
+    score = benchmark.score([one], {one.id: reply(said, raw=True)})
+    assert value(score, "accuracy, box", "official") == 1
+    score = benchmark.score([one], {one.id: reply("It is not a person, but a dog [1, 2, 3, 4]", raw=True)})
+    assert value(score, "accuracy, box", "official") == 1
+
+
+def test_a_number_beyond_floats_in_ferrets_layout_is_named(tmp_path):
+    row = {"id": 3, "image_path": "1.jpg", "width": 9, "height": 9, "name": "dog", "neg_class": "cat"}
+    file = tmp_path / "q.jsonl"
+    file.write_text(json.dumps(row | {"bbox_norm": [0, 0, 10**400, 1]}) + "\n")
+    with pytest.raises(InputError, match="row 1 is not of Ferret's layout"):
+        load("lvis-refer", {"images": tmp_path, "questions": file})

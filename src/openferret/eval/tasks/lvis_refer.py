@@ -26,7 +26,7 @@ from openferret.eval.questions import Question, Replies, Reply, Spot
 from openferret.eval.scores import Benchmark, Case, Figure, Rule, Score
 from openferret.eval.tasks import coco
 
-VERSION = 1
+VERSION = 2
 QUESTION = "Is the object [0] of the image a {first} or a {second}?"
 NEGATIVES = ("random", "hard")
 _FREQUENCY = {"r": "rare", "c": "common", "f": "frequent"}
@@ -141,7 +141,7 @@ def _read(path: Path, images: Path) -> tuple[dict[str, _Choice], dict[str, Path]
                 choices[name] = _Choice(question, kind, right, names_of(str(item["neg_class"])), "", box)
         except InputError:
             raise
-        except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
+        except (KeyError, TypeError, ValueError, ZeroDivisionError, OverflowError) as error:
             problem = f"{type(error).__name__}: {error}"
             raise InputError(f"{path}: row {row + 1} is not of Ferret's layout ({problem})") from None
     return choices, files
@@ -162,9 +162,12 @@ def _box(numbers: Sequence[Any]) -> BoxNumbers:
 
 
 def _score(asked: Sequence[_Choice], replies: Replies) -> Score:
-    texts = [replies.get(one.question.id, Reply(None)).text for one in asked]
+    said = [replies.get(one.question.id, Reply(None)) for one in asked]
+    texts = [reply.text for reply in said]
     strict = [strict_choice(text, one.right, one.wrong) for one, text in zip(asked, texts, strict=True)]
-    official = [official_choice(text, one.right) for one, text in zip(asked, texts, strict=True)]
+    # As it was written: a comma of a box ends a denied clause, as it does in the reference.
+    written = [reply.text if reply.ferret_words is None else reply.ferret_words for reply in said]
+    official = [official_choice(text, one.right) for one, text in zip(asked, written, strict=True)]
     figures = []
     rules: tuple[tuple[Rule, Sequence[bool | None]], ...] = (("official", official), ("strict", strict))
     for rule, verdicts in rules:
