@@ -81,6 +81,12 @@ def test_predictions_are_scored_without_pictures_or_model(run, pope, tmp_path):
     assert FakeModel.loads == 1
 
 
+def test_questions_without_a_prediction_are_told(run, pope, tmp_path):
+    (tmp_path / "none.jsonl").write_text("")
+    result = run("eval", "score", pope[0], tmp_path / "none.jsonl", *pope[1:])
+    assert "have no answer and count as wrong" in result.stderr
+
+
 def test_two_runs_are_compared_in_pairs(run, pope, tmp_path):
     run("eval", *pope, "--out", tmp_path / "out")
     file = tmp_path / "out" / "predictions.jsonl"

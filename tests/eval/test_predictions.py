@@ -1,3 +1,4 @@
+import gzip
 import json
 
 import pytest
@@ -76,7 +77,7 @@ def test_another_file_is_left_as_it_was(tmp_path):
     ("line", "match"),
     [
         ("{", "line 1 is not JSON"),
-        ("[1]", "line 1 is not a prediction"),
+        ("[1]", "entry 1 is not a prediction"),
         ('{"text": "a"}', "line 1 is not a prediction"),
         ('{"question": "other", "text": "a"}', "does not ask"),
         ('{"question": "q0", "text": 5}', "line 1: neither"),
@@ -111,6 +112,38 @@ def test_other_tools_lines_are_read(tmp_path):
     assert found["q0"].boxes[0] == (0.0005, 0.0005, 0.5005, 0.5005)
     assert found["q1"].text == ""
     assert found["q3"].answer is None
+
+
+def test_an_array_a_mark_of_byte_order_and_windows_line_ends_are_read(tmp_path):
+    file = tmp_path / "p.json"
+    rows = [{"question_id": "q0", "text": "a dog"}, {"question_id": "q1", "text": "caf\u00e9"}]
+    forms = [json.dumps(rows), json.dumps(rows, indent=1), "\r\n".join(map(json.dumps, rows))]
+    for form in forms:
+        file.write_bytes(form.encode("utf-8-sig"))
+        assert read_predictions(file, ASKED)["q1"].text == "caf\u00e9"
+    file.write_text(json.dumps([rows[0], rows[0]]))
+    with pytest.raises(InputError, match="entry 2 answers question 'q0' a second time"):
+        read_predictions(file, ASKED)
+
+
+def test_a_packed_file_is_told(tmp_path):
+    file = tmp_path / "p.jsonl.gz"
+    file.write_bytes(gzip.compress(b'{"question_id": "q0", "text": "a dog"}'))
+    with pytest.raises(InputError, match="unpack it first"):
+        read_predictions(file, ASKED)
+
+
+def test_other_tools_boxes_are_read_in_the_dialect_they_name(tmp_path):
+    file = tmp_path / "p.jsonl"
+    words = json.dumps([{"bbox_2d": [0, 0, 320, 240], "label": "a dog"}])
+    row = {"id": "q0", "text": words, "dialect": "qwen2.5", "width": 640, "height": 480}
+    file.write_text(json.dumps(row))
+    found = read_predictions(file, ASKED)["q0"]
+    assert (found.boxes, found.ferret_words) == ([(0, 0, 0.5, 0.5)], None)
+    for wrong, match in (({"width": 640}, "give width and height"), ({"dialect": "x"}, "no dialect 'x'")):
+        file.write_text(json.dumps({"id": "q0", "text": words, "dialect": "qwen2.5"} | wrong))
+        with pytest.raises(InputError, match=match):
+            read_predictions(file, ASKED)
 
 
 def test_boxes_that_are_not_numbers_are_read_and_overlap_nothing(tmp_path):

@@ -68,6 +68,8 @@ def print_results(results: Mapping[str, Any]) -> None:
         line = f"{one['name']:{width}}  {one['rule']:8}  {value:>9}  {interval:18}  n = {one['n']}"
         typer.echo(printable(line.rstrip()))
     typer.echo(f"valid: {results['valid_percent']} % of {results['n']} questions", err=True)
+    if results["unanswered"]:
+        typer.echo(f"{results['unanswered']} of them have no answer and count as wrong", err=True)
     for note in results["notes"]:
         typer.echo(printable(note), err=True)
 

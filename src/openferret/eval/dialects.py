@@ -202,3 +202,5 @@ DIALECTS: Mapping[str, Reader] = {
     "kosmos": read_kosmos,
     "florence": read_florence,
 }
+PIXELS = frozenset({"qwen2.5"})
+"""Dialects whose boxes cannot be read without the picture's size."""

@@ -4,12 +4,13 @@ A line is `{"question": ID, "fingerprint": ..., "answer": {...}}`, with `raw` wh
 known and `ranked` boxes where a model has them, or `{"question": ID, "fingerprint": ..., "error": "..."}`.
 A run that is killed loses at most the line
 it was writing, which is repaired when it goes on; a question that failed is asked again. Other tools' lines
-are read too: an id (`question`, `question_id`, `image_id` or `id`) and a `text` or `answer` as the model
-wrote it.
+are read too, or a JSON array of the same: an id (`question`, `question_id`, `image_id` or `id`), a `text` or
+`answer` as the model wrote it, and its `dialect` if its boxes are not written as Ferret's.
 """
 
 from __future__ import annotations
 
+import codecs
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,14 +18,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
-from openferret.answer import Answer, parse_answer
+from openferret.answer import Answer
 from openferret.errors import InputError
+from openferret.eval.dialects import DIALECTS, PIXELS
 from openferret.eval.files import parse_json
 from openferret.eval.metrics.boxes import BoxNumbers
 from openferret.eval.questions import Question, Reply
 
 _IDS = ("question", "question_id", "image_id", "id")
 _LINE_START = b'{"question": '
+_PACKED = (b"\x1f\x8b", b"PK", b"BZh", b"\xfd7zXZ", b"(\xb5/\xfd")  # gzip, zip, bzip2, xz, zstandard
 
 
 @dataclass
@@ -83,10 +86,14 @@ def read_predictions(path: Path, questions: Sequence[Question]) -> dict[str, Rep
         content = path.read_bytes()
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}") from None
+    asked = {one.id: one for one in questions}
+    content = content.removeprefix(codecs.BOM_UTF8)
+    if content.lstrip().startswith(b"["):
+        return _read_array(content, path, asked)
     whole, _, last = content.rpartition(b"\n")
     # A run that was killed may have left half a line; any other damage is told.
     torn = _may_be_ours(last) and not _is_json(last)
-    return _read_lines(whole if torn else content, path, {one.id: one for one in questions})
+    return _read_lines(whole if torn else content, path, asked)
 
 
 def _may_be_ours(torn: bytes) -> bool:
@@ -108,39 +115,58 @@ def _read_lines(content: bytes, path: Path, asked: Mapping[str, Question]) -> di
         if not line.strip():
             continue
         place = f"{path} line {number}"
-        try:
-            text = line.decode("utf-8")
-        except UnicodeDecodeError:
-            raise InputError(f"{place} is not UTF-8 text") from None
-        record = parse_json(text, place)
-        name = next((key for key in _IDS if key in record), None) if isinstance(record, dict) else None
-        if name is None:
-            raise InputError(f'{place} is not a prediction: {{"question": ID, "text": "..."}} is expected')
-        key = str(record[name])
-        if key not in asked:
-            raise InputError(f"{place} answers question {key[:60]!r}, which this task does not ask")
-        if record.get("fingerprint", asked[key].fingerprint) != asked[key].fingerprint:
-            raise InputError(f"{place} answers question {key[:60]!r} as it was worded in another run")
-        if key in replies and replies[key].answer:
-            raise InputError(f"{place} answers question {key[:60]!r} a second time")
-        replies[key] = _read_reply(record, place)
+        _add_reply(replies, parse_json(_decode(line, place), place), place, asked)
     return replies
+
+
+def _read_array(content: bytes, path: Path, asked: Mapping[str, Question]) -> dict[str, Reply]:
+    replies: dict[str, Reply] = {}
+    for number, record in enumerate(parse_json(_decode(content, str(path)), str(path)), 1):
+        _add_reply(replies, record, f"{path} entry {number}", asked)
+    return replies
+
+
+def _decode(content: bytes, place: str) -> str:
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError:
+        packed = " but packed: unpack it first" if content.startswith(_PACKED) else ""
+        raise InputError(f"{place} is not UTF-8 text{packed}") from None
+
+
+def _add_reply(replies: dict[str, Reply], record: Any, place: str, asked: Mapping[str, Question]) -> None:
+    name = next((key for key in _IDS if key in record), None) if isinstance(record, dict) else None
+    if name is None:
+        raise InputError(f'{place} is not a prediction: {{"question": ID, "text": "..."}} is expected')
+    key = str(record[name])
+    if key not in asked:
+        raise InputError(f"{place} answers question {key[:60]!r}, which this task does not ask")
+    if record.get("fingerprint", asked[key].fingerprint) != asked[key].fingerprint:
+        raise InputError(f"{place} answers question {key[:60]!r} as it was worded in another run")
+    if key in replies and replies[key].answer:
+        raise InputError(f"{place} answers question {key[:60]!r} a second time")
+    replies[key] = _read_reply(record, place)
 
 
 def _read_reply(record: Mapping[str, Any], place: str) -> Reply:
     if "error" in record:
         return Reply(None, error=str(record["error"]))
     answer, raw = record.get("answer"), record.get("raw")
+    dialect = str(record.get("dialect", "ferret"))
     try:
+        ranked = _read_ranked(record.get("ranked", ()))
         if isinstance(answer, Mapping):
-            ranked, dialect = _read_ranked(record.get("ranked", ())), str(record.get("dialect", "ferret"))
             raw = None if raw is None else str(raw)
             return Reply(Answer.from_dict(answer), raw, ranked=ranked, dialect=dialect)
         words = record.get("text", answer)
         if not isinstance(words, str):
             raise InputError('neither "answer" nor "text" nor "error" can be used')
+        if dialect not in DIALECTS:
+            raise InputError(f"there is no dialect {dialect[:60]!r}: give one of {', '.join(DIALECTS)}")
+        if dialect in PIXELS and not {"width", "height"} <= record.keys():
+            raise InputError(f"boxes of {dialect} are pixels: give width and height of the picture too")
         size = int(record.get("width", 1000)), int(record.get("height", 1000))
-        return Reply(parse_answer(words, *size), words, ranked=_read_ranked(record.get("ranked", ())))
+        return Reply(DIALECTS[dialect](words, *size), words, ranked=ranked, dialect=dialect)
     except (InputError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise InputError(f"{place}: {error}") from None
 
