@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
@@ -66,11 +67,22 @@ def read_boxes(path: Path) -> dict[str, tuple[NormalizedBox, ...]]:
     Raises:
         InputError: the file is not an annotation of Flickr30k Entities.
     """
+    return read_annotation(path)[1]
+
+
+def read_annotation(path: Path) -> tuple[tuple[float, float], dict[str, tuple[NormalizedBox, ...]]]:
+    """Width and height of the annotated picture in pixels, and what `read_boxes` gives.
+
+    Raises:
+        InputError: the file is not an annotation of Flickr30k Entities.
+    """
     boxes: dict[str, list[NormalizedBox]] = {}
     try:
         root = ElementTree.parse(path).getroot()
         width = float(root.findtext("size/width", ""))
         height = float(root.findtext("size/height", ""))
+        if not (1 <= width < math.inf and 1 <= height < math.inf):
+            raise ValueError("a picture has at least one pixel")
         for item in root.iter("object"):
             if (bounds := item.find("bndbox")) is None:
                 continue
@@ -84,7 +96,7 @@ def read_boxes(path: Path) -> dict[str, tuple[NormalizedBox, ...]]:
         raise InputError(
             f"{path.name} is not a Flickr30k Entities annotation (XML with a size and boxes in numbers)."
         ) from error
-    return {entity: tuple(found) for entity, found in boxes.items()}
+    return (width, height), {entity: tuple(found) for entity, found in boxes.items()}
 
 
 def read_caption(line: str, boxes: dict[str, tuple[NormalizedBox, ...]]) -> Caption:

@@ -176,3 +176,27 @@ def test_what_another_model_writes_is_not_read_as_the_papers(benchmark):
     assert value(score, "R@1, merged boxes", "official") == 1
     paper = Reply(answer, "[0, 0, 9, 9]")
     assert value(benchmark.score([question], {question.id: paper}), "R@1, merged boxes", "official") == 0
+
+
+@pytest.mark.parametrize("width", ["0", "-5", "nan", "inf"])
+def test_a_picture_of_no_size_is_named(entities, width):
+    annotation = entities["root"] / "Annotations" / "8.xml"
+    annotation.write_text(annotation.read_text().replace("<width>200<", f"<width>{width}<"))
+    with pytest.raises(InputError, match=r"8\.xml"):
+        load("flickr30k-entities", entities)
+
+
+def test_official_boxes_are_whole_pixels_of_the_annotated_picture(entities, reply):
+    """Of 200 x 100: 0..999 becomes 0..199 and 0..99, and half of what is left is right though its IoU is 0.5."""
+    annotation = entities["root"] / "Annotations" / "8.xml"
+    text = annotation.read_text()
+    corners = "<xmin>10</xmin><ymin>10</ymin><xmax>50</xmax><ymax>90</ymax>"
+    assert corners in text
+    annotation.write_text(text.replace(corners, "<xmin>3</xmin><ymin>7</ymin><xmax>61</xmax><ymax>56</ymax>"))
+    benchmark = load("flickr30k-entities", {**entities, "rules": "official"})
+    (question,) = (one for one in benchmark.questions if one.picture == "8")
+    # 3, 7, 32, 56: as high and half as wide; by thousandths 0.0199 to 0.1649, and a little too much.
+    said = {question.id: reply("two dogs [19, 79, 164, 569]", raw=True)}
+    assert value(benchmark.score([question], said), "R@1, merged boxes", "official") == 1
+    said = {question.id: reply("two dogs [19, 79, 159, 569]", raw=True)}
+    assert value(benchmark.score([question], said), "R@1, merged boxes", "official") == 0

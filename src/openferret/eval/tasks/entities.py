@@ -9,7 +9,7 @@ from pathlib import Path
 from openferret.errors import InputError
 from openferret.eval.files import check_xml, read_text
 from openferret.eval.metrics.boxes import BoxNumbers
-from openferret.flickr30k import MARKUP, Caption, EntityPhrase, read_boxes, read_caption
+from openferret.flickr30k import MARKUP, Caption, EntityPhrase, read_annotation, read_caption
 
 FIXED_BOX: BoxNumbers = (0.1, 0.1, 0.9, 0.9)
 
@@ -42,10 +42,11 @@ class Sentence:
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture of the split and its captions."""
+    """A picture of the split, its captions, and width and height in pixels as it was annotated."""
 
     name: str
     sentences: tuple[Sentence, ...]
+    size: tuple[float, float]
 
 
 def read_names(split_file: Path) -> list[str]:
@@ -82,7 +83,7 @@ def _read_picture(root: Path, name: str) -> Picture:
     annotation, sentences = root / "Annotations" / f"{name}.xml", root / "Sentences" / f"{name}.txt"
     check_xml(annotation)
     try:
-        boxes = read_boxes(annotation)
+        size, boxes = read_annotation(annotation)
     except (ValueError, ZeroDivisionError):
         raise InputError(
             f"{annotation} is not a Flickr30k Entities annotation: size and boxes must be numbers"
@@ -93,7 +94,7 @@ def _read_picture(root: Path, name: str) -> Picture:
             if line.count("[/EN#") != len(MARKUP.findall(line)):
                 raise InputError(f"{sentences} line {number} has a phrase that is not [/EN#ID/TYPE words]")
             found.append(_read_sentence(line, read_caption(line, boxes)))
-    return Picture(name, tuple(found))
+    return Picture(name, tuple(found), size)
 
 
 def _read_sentence(line: str, caption: Caption) -> Sentence:

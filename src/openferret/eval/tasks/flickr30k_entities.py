@@ -2,28 +2,30 @@
 
 Right at IoU >= 0.5. MERGED-BOXES: the truth is the hull of the phrase's boxes (the paper's headline);
 ANY-BOX: any one of them. `official` asks for all phrases of a sentence at once, and a box counts for a phrase
-if the text right before it is the phrase; `strict` asks for one phrase a question.
+if the text right before it is the phrase, in whole pixels; `strict` asks for one phrase a question.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from openferret.answer import Answer
 from openferret.errors import InputError
 from openferret.eval.metrics.bootstrap import accuracy
 from openferret.eval.metrics.boxes import BoxNumbers, best_overlap, intersection_over_union, size_class
-from openferret.eval.metrics.official import read_boxes
+from openferret.eval.metrics.official import read_boxes, to_pixels
 from openferret.eval.questions import Question, Replies, Reply
 from openferret.eval.scores import Benchmark, Case, Figure, Rule, Score
 from openferret.eval.tasks.entities import FIXED_BOX, Picture, Target, picture_files, read_pictures
 from openferret.eval.tasks.phrases import PROMPTS, RANKS, Asked, ask_all
 
-VERSION = 1
+VERSION = 2
 RULES = ("both", "official", "strict")
 _TOP = (1, 5, 10, None)
+# Whole pixels over a picture's size: an overlap of exactly a half comes out a rounding error below it.
+_HALF = 0.5 - 1e-9
 
 
 def load(root: Path, images: Path, split_file: Path, rules: str = "both") -> Benchmark:
@@ -37,11 +39,14 @@ def load(root: Path, images: Path, split_file: Path, rules: str = "both") -> Ben
     for asked in [*strict.values(), *official.values()]:
         by_picture[asked.question.picture].append(asked.question)
 
+    sizes = {one.name: one.size for one in pictures}
+
     def score(asked: Sequence[Question], replies: Replies) -> Score:
         return _score(
             [strict[one.id] for one in asked if one.id in strict],
             [official[one.id] for one in asked if one.id in official],
             replies,
+            sizes,
         )
 
     phrases = [phrase for one in pictures for sentence in one.sentences for phrase in sentence.phrases]
@@ -76,7 +81,12 @@ def _spoken(words: str) -> str:
     return " ".join(words.lower().replace(",", " ").split())
 
 
-def _score(strict: Sequence[Asked], official: Sequence[Asked], replies: Replies) -> Score:
+def _score(
+    strict: Sequence[Asked],
+    official: Sequence[Asked],
+    replies: Replies,
+    sizes: Mapping[str, tuple[float, float]],
+) -> Score:
     figures: list[Figure] = []
     cases: list[Case] = []
     for rule, asked in (("official", official), ("strict", strict)):
@@ -84,7 +94,9 @@ def _score(strict: Sequence[Asked], official: Sequence[Asked], replies: Replies)
             found = [
                 (one, target, boxes)
                 for one in asked
-                for target, boxes in _candidates(one, replies.get(one.question.id, Reply(None)), rule)
+                for target, boxes in _candidates(
+                    one, replies.get(one.question.id, Reply(None)), rule, sizes[one.question.picture]
+                )
             ]
             figures += _recalls("official" if rule == "official" else "strict", found)
             if rule == "strict" or not strict:
@@ -102,24 +114,27 @@ def _score(strict: Sequence[Asked], official: Sequence[Asked], replies: Replies)
 Found = tuple[Asked, Target, list[BoxNumbers]]
 
 
-def _candidates(asked: Asked, reply: Reply, rule: str) -> list[tuple[Target, list[BoxNumbers]]]:
+def _candidates(
+    asked: Asked, reply: Reply, rule: str, size: tuple[float, float]
+) -> list[tuple[Target, list[BoxNumbers]]]:
     """Each target's boxes: ranked ones, or those of the answer in its order."""
     if rule == "strict":
         boxes = list(reply.ranked[0]) if reply.ranked else reply.boxes
         return [(target, boxes) for target in asked.targets]
-    named = _named_boxes(reply)
+    named = _named_boxes(reply, size)
     ranked = zip(asked.question.phrases, reply.ranked, strict=False)
     named |= {_letters(phrase): list(boxes) for phrase, boxes in ranked}
     return [(target, named.get(_letters(target.words), [])) for target in asked.targets]
 
 
-def _named_boxes(reply: Reply) -> dict[str, list[BoxNumbers]]:
+def _named_boxes(reply: Reply, size: tuple[float, float]) -> dict[str, list[BoxNumbers]]:
     named: dict[str, list[BoxNumbers]] = {}
     if reply.ferret_words is not None:
         for phrase, box in read_boxes(reply.ferret_words) or ():
-            # The reference's whole pixels are thousandths here: a picture's size does not change the IoU.
-            x1, y1, x2, y2 = (value / 1000 for value in box)
-            named.setdefault(_letters(phrase), []).append((x1, y1, x2, y2))
+            width, height = size
+            x1, y1, x2, y2 = to_pixels(box, int(width), int(height))
+            fractions = x1 / width, y1 / height, x2 / width, y2 / height
+            named.setdefault(_letters(phrase), []).append(fractions)
         return named
     mentions = reply.answer.mentions if isinstance(reply.answer, Answer) else ()
     for mention in mentions:
@@ -150,7 +165,7 @@ def _recalls(rule: Rule, found: Sequence[Found]) -> list[Figure]:
 
 def _first_right(boxes: Sequence[BoxNumbers], targets: Sequence[BoxNumbers]) -> float:
     """Place of the first box that is right, from 0; infinity if none is."""
-    hits = (place for place, box in enumerate(boxes) if best_overlap([box], targets) >= 0.5)
+    hits = (place for place, box in enumerate(boxes) if best_overlap([box], targets) >= _HALF)
     return next(hits, math.inf)
 
 
@@ -164,10 +179,10 @@ def _breakdown(found: Sequence[Found]) -> list[Figure]:
     figures = []
     for name in sorted(groups):
         members = groups[name]
-        right = [best_overlap(boxes[:1], [target.hull]) >= 0.5 for _, target, boxes in members]
+        right = [best_overlap(boxes[:1], [target.hull]) >= _HALF for _, target, boxes in members]
         pictures = [asked.question.picture for asked, _, _ in members]
         figures.append(Figure(f"R@1, merged boxes, {name}", rule, accuracy(pictures, right)))
-    fixed = [intersection_over_union(FIXED_BOX, target.hull) >= 0.5 for _, target, _ in found]
+    fixed = [intersection_over_union(FIXED_BOX, target.hull) >= _HALF for _, target, _ in found]
     pictures = [asked.question.picture for asked, _, _ in found]
     figures.append(Figure("R@1, merged boxes, of the box 0.1 to 0.9", "baseline", accuracy(pictures, fixed)))
     return figures
