@@ -64,6 +64,16 @@ def test_what_misbehaves_is_a_failed_reply_in_one_line(serve, said):
     assert "\n" not in reply.error
 
 
+def test_a_region_that_is_none_fails_alone(serve):
+    nowhere = Question("b", "p", "ask", "Is [0] a dog?", spots=(Spot("point", (float("nan"), 0.2)),))
+    with serve(lambda *_: "Yes") as (url, requests):
+        replies = ask(EndpointModel(server(url)), nowhere, POINTED)
+    assert replies[0].answer is None
+    assert replies[0].error
+    assert replies[1].text == "Yes"
+    assert len(requests) == 1
+
+
 def test_a_passing_failure_is_tried_again_and_a_lasting_one_is_not(serve):
     with serve(lambda number, _: 503 if number == 0 else "fine") as (url, requests):
         assert server(url).chat([]) == "fine"

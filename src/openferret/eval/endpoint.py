@@ -74,7 +74,7 @@ class EndpointModel:
                 answer, raw = place_in(caption, read(said, width, height)), f"{raw}\n{said}"
             else:
                 answer = read(raw, width, height)
-        except TransportError as error:
+        except (TransportError, InputError) as error:  # InputError: a region that is none
             return Reply(None, error=str(error))
         return Reply(answer, raw, dialect=self._dialect)
 

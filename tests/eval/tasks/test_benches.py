@@ -86,6 +86,14 @@ def test_with_a_judge_the_figure_is_the_ratio_of_the_means(bench, reply, serve):
     assert re.search(r"MINE dog \[0\.10\d, 0\.10\d, 0\.50\d, 0\.50\d\]", texts[2])
 
 
+@pytest.mark.parametrize("task", ["ferret-bench", "llava-bench"])
+def test_the_judge_is_part_of_what_a_figure_depends_on(bench, task):
+    judges = [Judge(ChatServer("http://127.0.0.1:9/v1", name)) for name in ("a", "b")]
+    first, second = (load(task, {**bench, "judge": one}).prompts for one in judges)
+    assert first["model"] == "a"
+    assert first != second
+
+
 def test_what_the_judge_fails_to_rate_is_told_and_not_averaged_in(bench, reply, serve):
     with serve(lambda number, _: ["8 4", "4 8", "I refuse."][min(number, 2)]) as (url, _):
         options = {**bench, "judge": Judge(ChatServer(url, "judge", pause=0.01))}

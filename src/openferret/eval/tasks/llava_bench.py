@@ -29,6 +29,7 @@ def load(
     """Reads questions, answers and, if there is one, the context."""
     items = {one.question.id: one for one in read_open(questions, answers, context)}
     prompts = dict(read_prompts(read_json(rules), rules)) if rules else {}
+    identity = judge.identity() if judge else {}
 
     def score(asked: Sequence[Question], replies: Replies) -> Score:
         return score_open([items[one.id] for one in asked], replies, judge, prompts)
@@ -36,7 +37,7 @@ def load(
     return Benchmark(
         "llava-bench",
         VERSION,
-        {"question": "as the file has it", "judge": TEMPLATE, "own": PROMPT, **prompts},
+        {"question": "as the file has it", "judge": TEMPLATE, "own": PROMPT, **prompts, **identity},
         tuple(one.question for one in items.values()),
         {one.question.picture: images / one.question.picture for one in items.values()},
         score,
