@@ -63,6 +63,13 @@ def test_lists_of_names_are_compared_by_name(tmp_path):
     assert [(leak.train, leak.evaluation) for leak in found] == [("18", "0018.jpg")]
 
 
+def test_names_may_have_spaces(tmp_path):
+    (tmp_path / "train.txt").write_text("holiday 1.jpg\r\nholiday 2.jpg\r\n")
+    (tmp_path / "val.txt").write_text("work 1.jpg\nholiday 2.jpg\n")
+    found = find_leaks(read_pictures(tmp_path / "train.txt"), read_pictures(tmp_path / "val.txt"))
+    assert [leak.evaluation for leak in found] == ["holiday 2.jpg"]
+
+
 def test_names():
     assert picture_id("a/b/0.jpg") == "0"
     assert picture_id("COCO_train2014_000000000007.jpg") == "7"

@@ -36,6 +36,15 @@ def read_text(path: Path) -> str:
         raise InputError(f"{path} cannot be read: {error.strerror or error}") from None
 
 
+def read_names(path: Path) -> list[str]:
+    """Names or ids, one a line, each once; a name may have spaces in it.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    return list(dict.fromkeys(name for line in read_text(path).split("\n") if (name := line.strip())))
+
+
 def read_json(path: Path) -> Any:
     """A JSON file.
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from openferret.errors import InputError
-from openferret.eval.files import read_text
+from openferret.eval.files import read_names
 from openferret.images import find_images, load_image
 
 NEAR = 4  # bits of 64 that may differ
@@ -94,7 +94,7 @@ def read_pictures(place: Path) -> Pictures:
     if not place.is_dir():
         if not place.is_file():
             raise InputError(f"{place} does not exist: give a folder of pictures or a file of names")
-        return Pictures(tuple(dict.fromkeys(read_text(place).split())), {})
+        return Pictures(tuple(read_names(place)), {})
     files = find_images([place])
     return Pictures(
         tuple(str(file.relative_to(place)) for file in files),

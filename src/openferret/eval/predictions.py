@@ -140,7 +140,8 @@ def _add_reply(replies: dict[str, Reply], record: Any, place: str, asked: Mappin
         raise InputError(f'{place} is not a prediction: {{"question": ID, "text": "..."}} is expected')
     key = str(record[name])
     if key not in asked:
-        raise InputError(f"{place} answers question {key[:60]!r}, which this task does not ask")
+        known = f" (its first is {next(iter(asked))[:60]!r})" if asked else ""
+        raise InputError(f"{place} answers question {key[:60]!r}, which this task does not ask{known}")
     if record.get("fingerprint", asked[key].fingerprint) != asked[key].fingerprint:
         raise InputError(f"{place} answers question {key[:60]!r} as it was worded in another run")
     if key in replies and replies[key].answer:

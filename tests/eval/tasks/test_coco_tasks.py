@@ -258,6 +258,26 @@ def test_pictures_are_found_under_the_names_of_both_years(tmp_path, picture):
     assert reader.picture_files(tmp_path, [one])["7"] == plain
 
 
+def test_pictures_in_folders_and_with_spaces_in_their_names_are_found(coco, tmp_path, picture):
+    names = {"1": "a/my cat.jpg", "2": "b/my cat.jpg", "3": "../../b/3.jpg"}
+    change(coco, lambda content: [one.update(file_name=names[str(one["id"])]) for one in content["images"]])
+    for folder in ("a", "b"):
+        picture(coco["images"] / folder / "my cat.jpg")
+    files = load("ground-classes", coco).pictures
+    found = [str(files[key].relative_to(coco["images"])) for key in "123"]
+    assert found == ["a/my cat.jpg", "b/my cat.jpg", "b/3.jpg"]
+    for line in ("b/my cat.jpg", "b/my cat"):
+        (tmp_path / "only.txt").write_text(f"{line}\r\n")
+        asked = load("ground-classes", {**coco, "only": tmp_path / "only.txt"}).questions
+        assert {one.picture for one in asked} == {"2"}
+
+
+def test_another_picture_is_never_taken_for_the_one_named(tmp_path, picture):
+    picture(tmp_path / "1.jpg")
+    one = reader.CocoPicture("7", "dog_1.jpg", 9, 9)
+    assert reader.picture_files(tmp_path, [one])["7"].name == "dog_1.jpg"
+
+
 @pytest.mark.parametrize("task", ["pope", "lvis-refer", "chair"])
 @pytest.mark.parametrize("said", ["", "x" * 1_000_000, " no" * 100_000, "[" * 300_000])
 def test_any_answer_is_scored(coco, reply, task, said):

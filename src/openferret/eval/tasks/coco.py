@@ -11,7 +11,7 @@ import numpy as np
 
 from openferret import masks
 from openferret.errors import InputError
-from openferret.eval.files import read_json, read_text
+from openferret.eval.files import read_json, read_names
 from openferret.eval.metrics.boxes import BoxNumbers, area
 from openferret.regions import Box
 
@@ -22,17 +22,22 @@ class CocoPicture:
 
     Args:
         key: its id as text.
-        name: of its file, without folders.
+        file: its path below the folder of pictures, as the file has it; never out of that folder.
         absent: classes that LVIS says are not on it; classes neither there nor here are unknown.
         exhaustive: False for the classes in `unsure` only: LVIS does not mark every instance of these.
     """
 
     key: str
-    name: str
+    file: str
     width: int
     height: int
     absent: frozenset[int] = frozenset()
     unsure: frozenset[int] = frozenset()
+
+    @property
+    def name(self) -> str:
+        """Of its file, without folders."""
+        return self.file.rpartition("/")[2]
 
 
 @dataclass(frozen=True)
@@ -180,26 +185,28 @@ def instance_mask(instance: Instance, picture: CocoPicture) -> masks.BoolArray:
 
 
 def picture_files(images: Path, pictures: Iterable[CocoPicture]) -> dict[str, Path]:
-    """Where each picture is: under its file name, or under the other year's form of it.
+    """Where each picture is: at its path, under its file name alone, or under the other year's form of it.
 
     `COCO_val2014_000000000042.jpg` and `000000000042.jpg` are the same picture.
     """
     files = {}
     for one in pictures:
-        plain = one.name.rpartition("_")[2]
-        choices = (images / one.name, images / plain)
+        plain = one.name.rpartition("_")[2] if one.name.startswith("COCO_") else one.name
+        choices = [images / name for name in dict.fromkeys((one.file, one.name, plain))]
         files[one.key] = next((path for path in choices if path.is_file()), choices[0])
     return files
 
 
 def _picture(item: Mapping[str, Any]) -> CocoPicture:
-    name = item.get("file_name") or str(item["coco_url"]).rpartition("/")[2]
+    # LVIS v1 has no file name but an address, whose last folder tells train2017 from val2017.
+    name = str(item.get("file_name") or "/".join(str(item["coco_url"]).split("/")[-2:]))
     width, height = int(item["width"]), int(item["height"])
     if width < 1 or height < 1:
         raise ValueError(f"picture {item['id']} of {width} x {height} pixels")
     absent = frozenset(int(one) for one in item.get("neg_category_ids", ()))
     unsure = frozenset(int(one) for one in item.get("not_exhaustive_category_ids", ()))
-    return CocoPicture(str(item["id"]), Path(str(name)).name, width, height, absent, unsure)
+    parts = [part for part in name.replace("\\", "/").split("/") if part not in ("", ".", "..")]
+    return CocoPicture(str(item["id"]), "/".join(parts), width, height, absent, unsure)
 
 
 def _class(item: Mapping[str, Any]) -> CocoClass:
@@ -219,8 +226,12 @@ def _unique(items: Iterable[Any], key: Any, path: Path, what: str) -> dict[Any, 
 def _choose(pictures: Mapping[str, CocoPicture], only: Path | None) -> frozenset[str]:
     if only is None:
         return frozenset(pictures)
-    wanted = set(read_text(only).split())
-    chosen = {key for key, one in pictures.items() if wanted & {key, one.name, Path(one.name).stem}}
+    wanted = set(read_names(only))
+    chosen = {
+        key
+        for key, one in pictures.items()
+        if wanted & {key, one.name, one.file, Path(one.name).stem, Path(one.file).with_suffix("").as_posix()}
+    }
     if not chosen:
         raise InputError(f"{only} names none of the pictures: one id or file name a line is expected")
     return frozenset(chosen)
