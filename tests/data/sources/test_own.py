@@ -1,6 +1,7 @@
 """One's own boxes: YOLO folders, Label Studio, CVAT, CSV and folders of masks."""
 
 import json
+from urllib.parse import quote
 
 import numpy as np
 import pytest
@@ -323,3 +324,30 @@ def test_a_picture_lying_on_its_side_is_read_upright(making, tmp_path):
     (record,) = read("boxes_csv", tmp_path / "a.csv", problems, tmp_path / "p")
     assert (record.picture.width, record.picture.height) == (30, 40)
     assert problems.counts == {"missing picture": 1}
+
+
+@pytest.mark.parametrize("name", ["my  cat.png", "Screenshot at 9.41\u202fAM.png", "cafe\u0301 100%.png"])
+def test_a_picture_is_found_whatever_spaces_its_name_has(making, tmp_path, name):
+    making.write_picture(tmp_path / name)
+    shown = {"images": [{"id": 1, "width": 40, "height": 30, "file_name": name}]}
+    boxes = [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [1, 1, 5, 5]}]
+    content = shown | {"categories": [{"id": 1, "name": "cat"}], "annotations": boxes}
+    (tmp_path / "coco.json").write_text(json.dumps(content))
+    (record,) = read("coco_json", tmp_path / "coco.json", pictures=tmp_path)
+    assert record.picture.file == name
+    for path in (f"/data/upload/1/{name}", f"/data/local-files/?d={quote(name)}"):
+        task = {"id": 1, "data": {"image": path}, "annotations": [{"result": []}]}
+        (tmp_path / "tasks.json").write_text(json.dumps([task]))
+        (record,) = read("label_studio", tmp_path / "tasks.json", pictures=tmp_path)
+        assert record.picture.file == name
+
+
+@pytest.mark.parametrize("path", ["..%2f..%2fsecret.png", "%00.png", "a\0.png", "%"])
+def test_a_quoted_path_leads_nowhere_else(making, tmp_path, path):
+    making.write_picture(tmp_path / "secret.png")
+    (tmp_path / "in").mkdir()
+    task = {"id": 1, "data": {"image": f"/data/local-files/?d={path}"}, "annotations": [{"result": []}]}
+    (tmp_path / "tasks.json").write_text(json.dumps([task]))
+    problems = Problems()
+    assert not read("label_studio", tmp_path / "tasks.json", problems, pictures=tmp_path / "in")
+    assert dict(problems.counts) == {"missing picture": 1}

@@ -29,6 +29,7 @@ from openferret.data.sources.reading import (
     locate,
     missing_files,
     pack,
+    path_text,
     place_box,
     positive_size,
     whole_id,
@@ -279,7 +280,7 @@ def _plain_names(item: Json) -> tuple[str, ...]:
 
 
 def _plain_file(item: Json) -> str:
-    return clean(item.get("file_name"))
+    return path_text(item.get("file_name"))
 
 
 def _flickr(item: Json) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from openferret.data.outlines import Outline, Polygons, RunLengths
 from openferret.data.problems import Problems
 from openferret.data.records import AnnotatedObject, Record
 from openferret.data.schema import PictureReference
-from openferret.data.sources.reading import clean, distinct, locate, place_box, usable_size
+from openferret.data.sources.reading import clean, distinct, locate, path_text, place_box, usable_size
 from openferret.decoding import check_size
 from openferret.errors import InputError
 from openferret.regions import Polygon
@@ -65,7 +65,7 @@ def read(
 
 def _picture(element: Any, number: int, pictures: Path | None) -> PictureReference | None:
     size = usable_size(_number(element.get("width")), _number(element.get("height")))
-    name = locate(clean(element.get("name")), pictures)
+    name = locate(path_text(element.get("name")), pictures)
     return PictureReference(name, *size, "cvat", str(element.get("id", number))) if name and size else None
 
 

@@ -6,9 +6,11 @@ import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from openferret.checks import shorten
 from openferret.data.files.json_stream import first_character, stream_items
+from openferret.data.files.regular import is_regular
 from openferret.data.outlines import Outline, Polygons
 from openferret.data.problems import Problems
 from openferret.data.records import AnnotatedObject, Record, Relationship
@@ -19,6 +21,7 @@ from openferret.data.sources.reading import (
     distinct,
     locate,
     measured_picture,
+    path_text,
     place_box,
     positive_size,
 )
@@ -61,13 +64,16 @@ def _read_task(
     task: Any, place: str, pictures: Path | None, licence: str, problems: Problems
 ) -> Record | None:
     data = task.get("data") if isinstance(task, dict) else None
-    file = clean(data.get("image")) if isinstance(data, dict) else ""
+    file = path_text(data.get("image")) if isinstance(data, dict) else ""
     if not file:
         problems.add("no picture", place, "its data has no `image`")
         return None
     results = _results(task)
-    # Uploads are stored as /data/upload/PROJECT/NAME, local files as ...?d=PATH.
-    name = locate(file.split("?d=")[-1], pictures)
+    # Uploads are stored as /data/upload/PROJECT/NAME, local files as ...?d=PATH, which is quoted as in an address.
+    path = file.split("?d=")[-1]
+    name = locate(path, pictures)
+    if pictures is None or not is_regular(pictures / name):
+        name = locate(unquote(path), pictures) if "?d=" in file else name
     key = str(task.get("id", name))
     if pictures is not None:
         picture = measured_picture(name, pictures, "label_studio", key, problems)

@@ -12,11 +12,11 @@ from openferret.data.problems import Problems
 from openferret.data.records import Dialogue, Record
 from openferret.data.schema import PictureReference, Turn
 from openferret.data.sources.reading import (
-    clean,
     find_file,
     locate,
     measured_picture,
     missing_files,
+    path_text,
     whole_id,
 )
 from openferret.errors import InputError
@@ -53,7 +53,7 @@ def read(root: Path, problems: Problems, *, pictures: Path | None = None, part: 
             problems.add("malformed conversation", place, str(error))
             continue
         # The published ids are those of pictures: conversation, detail and reasoning share one.
-        file, key = clean(item.get("image")), f"{item.get('id', 'entry')}-{number}"
+        file, key = path_text(item.get("image")), f"{item.get('id', 'entry')}-{number}"
         if not file:
             problems.add("no picture", place, "it names no picture")
             continue

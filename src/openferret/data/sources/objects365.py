@@ -11,7 +11,7 @@ from pathlib import Path
 from openferret.data.problems import Problems
 from openferret.data.records import Record
 from openferret.data.sources.coco import CocoForm, read_coco_file
-from openferret.data.sources.reading import Json, clean, distinct, find_file, missing_files
+from openferret.data.sources.reading import Json, clean, distinct, find_file, missing_files, path_text
 
 LICENCE = "CC BY 4.0"
 TITLE = "Objects365"
@@ -49,7 +49,7 @@ def spoken_names(item: Json) -> tuple[str, ...]:
 
 
 def _file(item: Json) -> str:
-    return clean(item.get("file_name"))
+    return path_text(item.get("file_name"))
 
 
 OBJECTS365 = CocoForm("objects365", TITLE, LICENCE, True, spoken_names, _file, lambda item: ())

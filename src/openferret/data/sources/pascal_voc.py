@@ -12,7 +12,7 @@ from openferret.data.files.xml_files import parse_xml
 from openferret.data.problems import Problems
 from openferret.data.records import AnnotatedObject, Category, Record, Vocabulary
 from openferret.data.schema import PictureReference
-from openferret.data.sources.reading import clean, place_box, require_files, usable_size
+from openferret.data.sources.reading import clean, path_text, place_box, require_files, usable_size
 from openferret.errors import InputError
 
 LICENCE = "not stated by its authors; the pictures are under the Flickr terms"
@@ -74,7 +74,7 @@ def read(
 def _read_record(path: Path, name: str, place: str, problems: Problems) -> Record | None:
     root = parse_xml(path)
     size = usable_size(_number(root.findtext("size/width")), _number(root.findtext("size/height")))
-    file = clean(root.findtext("filename")) or f"{name}.jpg"
+    file = path_text(root.findtext("filename")) or f"{name}.jpg"
     if size is None or "/" in file or "\\" in file:
         problems.add("malformed picture", place, "it has no size or no file name")
         return None

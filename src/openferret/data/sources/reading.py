@@ -216,6 +216,15 @@ def clean(text: Any) -> str:
     return sound_unicode(" ".join(text.split())) if isinstance(text, str) else ""
 
 
+def path_text(value: Any) -> str:
+    r"""A file's path as it is written, spaces of every kind within it kept; "" for what is no text.
+
+    >>> path_text("my  cat.jpg\n"), path_text("9.41\u202fAM.png") == "9.41\u202fAM.png", path_text(None)
+    ('my  cat.jpg', True, '')
+    """
+    return sound_unicode(value).strip(" \t\r\n") if isinstance(value, str) else ""
+
+
 def distinct(names: Iterable[str]) -> tuple[str, ...]:
     """Names in order, each once, without empty ones."""
     return tuple(dict.fromkeys(name for name in names if name))

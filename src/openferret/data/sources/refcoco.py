@@ -26,6 +26,7 @@ from openferret.data.sources.reading import (
     locate,
     missing_files,
     pack,
+    path_text,
     place_box,
     positive_size,
     whole_id,
@@ -156,7 +157,7 @@ def _read_mdetr(
 def _picture(
     item: Mapping[str, Any], key: str, dataset: str, pictures: Path | None, problems: Problems
 ) -> PictureReference | None:
-    size, file = positive_size(item), clean(item.get("file_name"))
+    size, file = positive_size(item), path_text(item.get("file_name"))
     if size is None or not file:
         problems.add(
             "malformed picture", f"{dataset} picture {shorten(key)}", "it has no file name or no size"
