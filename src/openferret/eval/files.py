@@ -22,6 +22,18 @@ _HALVES = re.compile("[\ud800-\udfff]")
 _PICKLED = {("collections", "OrderedDict"): OrderedDict}
 
 
+def is_regular(path: Path) -> bool:
+    """Whether it is a regular file that is there; False also for a name that no file can have, as one too long.
+
+    >>> is_regular(Path("x" * 5000)), is_regular(Path("a" + chr(0)))
+    (False, False)
+    """
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
 def read_text(path: Path) -> str:
     """A UTF-8 text file.
 

@@ -12,6 +12,7 @@ from typing import Any
 from PIL import Image, ImageDraw
 
 from openferret.errors import InputError
+from openferret.eval.files import is_regular
 from openferret.eval.metrics.boxes import BoxNumbers
 from openferret.eval.scores import Case
 from openferret.images import load_image
@@ -81,7 +82,7 @@ def _shown(case: Case, file: Path | None) -> dict[str, Any]:
         "wanted": case.wanted[:_LONGEST],
         "value": round(case.value, 4),
     }
-    if file is not None and file.is_file():
+    if file is not None and is_regular(file):
         try:
             jpeg = draw_case(load_image(file), case.predicted, case.truth)
         except InputError as error:

@@ -10,7 +10,7 @@ from time import perf_counter
 from typing import Any
 
 from openferret.errors import InputError
-from openferret.eval.files import read_json
+from openferret.eval.files import is_regular, read_json
 from openferret.eval.gallery import make_gallery
 from openferret.eval.models import Model
 from openferret.eval.predictions import Predictions, open_predictions, read_predictions
@@ -39,7 +39,7 @@ def plan(benchmark: Benchmark, limit: int | None = None, look: bool = True) -> P
         raise InputError(f"{benchmark.task}: these files hold nothing to ask")
     pictures = list(dict.fromkeys(one.picture for one in benchmark.questions))
     chosen = set(pictures if limit is None else pictures[:limit])
-    missing = {key for key in chosen if look and not benchmark.pictures[key].is_file()}
+    missing = {key for key in chosen if look and not is_regular(benchmark.pictures[key])}
     asked = tuple(one for one in benchmark.questions if one.picture in chosen - missing)
     left_out = sum(one.picture in missing for one in benchmark.questions)
     names = sorted(str(benchmark.pictures[key]) for key in missing)

@@ -47,6 +47,8 @@ def test_crowds_and_boxes_without_area_are_left_out(coco):
         (lambda content: content["annotations"][0].update(bbox=[1, 2]), "not a COCO or LVIS"),
         (lambda content: content["annotations"][0].update(bbox=["a", 1, 2, 3]), "not a COCO or LVIS"),
         (lambda content: content["images"][0].update(width=0), "0 x 40 pixels"),
+        (lambda content: content["images"][0].update(width=10**9), "1000000000 x 40 pixels"),
+        (lambda content: content["categories"][0].update(name=" "), "category 1 has no name"),
         (lambda content: content.pop("images"), "not a COCO or LVIS"),
     ],
 )
@@ -270,6 +272,14 @@ def test_pictures_in_folders_and_with_spaces_in_their_names_are_found(coco, tmp_
         (tmp_path / "only.txt").write_text(f"{line}\r\n")
         asked = load("ground-classes", {**coco, "only": tmp_path / "only.txt"}).questions
         assert {one.picture for one in asked} == {"2"}
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "a\0b"])
+def test_a_name_that_no_file_can_have_is_missing(coco, name):
+    change(coco, lambda content: content["images"][0].update(file_name=name))
+    benchmark = load("ground-classes", coco)
+    assert len(runner.plan(benchmark).missing) == 1
+    assert runner.score_replies(benchmark, runner.plan(benchmark, look=False), {}, None, None, None)["n"]
 
 
 def test_another_picture_is_never_taken_for_the_one_named(tmp_path, picture):

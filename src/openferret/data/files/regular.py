@@ -6,19 +6,8 @@ from pathlib import Path
 
 from openferret.checks import shorten
 from openferret.errors import InputError
+from openferret.eval.files import is_regular as is_regular
 from openferret.eval.files import read_text
-
-
-def is_regular(path: Path) -> bool:
-    """Whether it is a regular file that is there; False also for a name that no file can have, as one too long.
-
-    >>> is_regular(Path("x" * 5000)), is_regular(Path("a" + chr(0)))
-    (False, False)
-    """
-    try:
-        return path.is_file()
-    except (OSError, ValueError):
-        return False
 
 
 def check_regular(path: Path) -> None:

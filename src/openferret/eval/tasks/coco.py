@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from openferret import masks
+from openferret.decoding import MAX_PIXELS
 from openferret.errors import InputError
-from openferret.eval.files import read_json, read_names
+from openferret.eval.files import is_regular, read_json, read_names
 from openferret.eval.metrics.boxes import BoxNumbers, area
 from openferret.regions import Box
 
@@ -193,7 +194,7 @@ def picture_files(images: Path, pictures: Iterable[CocoPicture]) -> dict[str, Pa
     for one in pictures:
         plain = one.name.rpartition("_")[2] if one.name.startswith("COCO_") else one.name
         choices = [images / name for name in dict.fromkeys((one.file, one.name, plain))]
-        files[one.key] = next((path for path in choices if path.is_file()), choices[0])
+        files[one.key] = next((path for path in choices if is_regular(path)), choices[0])
     return files
 
 
@@ -201,7 +202,7 @@ def _picture(item: Mapping[str, Any]) -> CocoPicture:
     # LVIS v1 has no file name but an address, whose last folder tells train2017 from val2017.
     name = str(item.get("file_name") or "/".join(str(item["coco_url"]).split("/")[-2:]))
     width, height = int(item["width"]), int(item["height"])
-    if width < 1 or height < 1:
+    if width < 1 or height < 1 or width * height > MAX_PIXELS:
         raise ValueError(f"picture {item['id']} of {width} x {height} pixels")
     absent = frozenset(int(one) for one in item.get("neg_category_ids", ()))
     unsure = frozenset(int(one) for one in item.get("not_exhaustive_category_ids", ()))
@@ -211,7 +212,10 @@ def _picture(item: Mapping[str, Any]) -> CocoPicture:
 
 def _class(item: Mapping[str, Any]) -> CocoClass:
     synonyms = tuple(str(one) for one in item.get("synonyms", ()))
-    return CocoClass(int(item["id"]), str(item["name"]), synonyms, str(item.get("frequency", "")))
+    name = str(item["name"])
+    if not any(map(str.isalnum, name)):
+        raise ValueError(f"category {item['id']} has no name")
+    return CocoClass(int(item["id"]), name, synonyms, str(item.get("frequency", "")))
 
 
 def _unique(items: Iterable[Any], key: Any, path: Path, what: str) -> dict[Any, Any]:
