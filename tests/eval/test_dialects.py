@@ -1,3 +1,4 @@
+import json
 import time
 
 import pytest
@@ -61,7 +62,7 @@ def test_qwen_in_two_spaces_fenced_bare_and_cut_off():
     dog = '{"bbox_2d": [50, 20.5, 100, 80], "label": "a \\"big\\" dog"}'
     whole = f'```json\n[\n\t{dog},\n\t{{"label": "cat", "bbox_2d": [0, 0, 200, 100]}}\n]\n```'
     answer = read_qwen(whole, 400, 200, (200, 100))
-    assert found(answer) == [('a \\"big\\" dog', [(0.25, 0.205, 0.5, 0.8)]), ("cat", [(0, 0, 1, 1)])]
+    assert found(answer) == [('a "big" dog', [(0.25, 0.205, 0.5, 0.8)]), ("cat", [(0, 0, 1, 1)])]
     assert read_qwen(whole[:-12], 400, 200, (200, 100)).mentions[0].boxes
     assert found(DIALECTS["qwen2.5"](whole, 200, 100)) == found(answer)
     assert read_qwen("There is no such thing.", 9, 9).text == "There is no such thing."
@@ -110,3 +111,11 @@ def test_no_words_crash_a_reader(raw):
     for read in DIALECTS.values():
         for one in read(raw, 64, 48).mentions:
             assert all(0 <= value <= 1 for box in one.boxes for value in box.normalized)
+
+
+def test_labels_are_read_as_json_writes_them():
+    label = 'a "red" caf\u00e9 \\'
+    raw = json.dumps([{"bbox_2d": [0, 0, 500, 500], "label": label}])
+    assert read_qwen(raw, 100, 100).mentions[0].phrase == label
+    broken = raw.replace("\\u00e9", "\\q")
+    assert read_qwen(broken, 100, 100).mentions[0].boxes

@@ -10,12 +10,14 @@ A box without area is dropped; the words stay. Every reader is linear in the ans
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TypeAlias
 
 from openferret.answer import Answer, LocatedBox, Mention, parse_answer
 from openferret.coordinates import denormalize_box
+from openferret.eval.files import sound_unicode
 from openferret.eval.metrics.boxes import BoxNumbers, area
 
 Reader: TypeAlias = Callable[[str, int, int], Answer]
@@ -63,13 +65,25 @@ def read_qwen(raw: str, width: int, height: int, space: tuple[int, int] = (1000,
                 yield (between or ("," if position else "")), None
                 x1, y1, x2, y2 = (float(number) for number in box.groups())
                 yield (
-                    (label[1] if label else ""),
+                    (_unescape(label[1]) if label else ""),
                     [_clip((x1 / space[0], y1 / space[1], x2 / space[0], y2 / space[1]))],
                 )
                 position = match.end()
         yield (_JSON_MARKS.sub(" ", raw[position:]) if position else raw), None
 
     return assemble(pieces(), width, height)
+
+
+def _unescape(label: str) -> str:
+    r"""JSON's text without its quotes as what it says; as it stands if it is none.
+
+    >>> _unescape('a \\"red\\" caf\\u00e9')
+    'a "red" café'
+    """
+    try:
+        return str(sound_unicode(json.loads(f'"{label}"', strict=False)))
+    except ValueError:
+        return label
 
 
 def read_kosmos(raw: str, width: int, height: int) -> Answer:
