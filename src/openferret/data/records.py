@@ -168,7 +168,8 @@ class Record:
         dialogues: about the picture.
         vocabulary: what was looked for, or None for words freely chosen.
         absent: names of categories that are known not to be on the picture (LVIS's negative list).
-        not_exhaustive: names of categories on the picture of which not every instance is annotated.
+        not_exhaustive: names on the picture of which not every instance is annotated: the source says so, or a box
+            could not be used.
         split: of the source, as "train", or "".
     """
 

@@ -77,6 +77,7 @@ class Things:
         found: dict[tuple[str, ...], None] = {}
         for thing in self.record.objects:
             found[tuple(name.lower() for name in thing.names)] = None
+        found |= dict.fromkeys((name.lower(),) for name in self.record.not_exhaustive)  # there, without a box
         for entity in self.entities:
             found[entity.names] = None
         texts = [caption.text for caption in self.record.captions if not caption.phrases]

@@ -34,6 +34,13 @@ def caption(text, *phrases):
     return Caption(text, tuple(found))
 
 
+def test_what_is_there_without_a_box_that_can_be_used_is_not_absent():
+    record = Record(PICTURE, objects=(thing("cat"),), vocabulary=LOOKED_FOR, not_exhaustive=("dog",))
+    names = {one.name for one in absents(record)}
+    assert "dog" not in names
+    assert "piano" in names
+
+
 def absents(record, tries=80):
     return {one for n in range(tries) if (one := absent_category(Things(record, LEXICON), random.Random(n)))}
 

@@ -351,3 +351,44 @@ def test_a_quoted_path_leads_nowhere_else(making, tmp_path, path):
     problems = Problems()
     assert not read("label_studio", tmp_path / "tasks.json", problems, pictures=tmp_path / "in")
     assert dict(problems.counts) == {"missing picture": 1}
+
+
+def one_lost(making, root, kind):
+    """A source of each kind with a cat whose box can be used, and a dog whose box cannot."""
+    making.write_picture(root / "a.jpg")
+    if kind == "yolo":
+        yolo(making, root, "0 .5 .5 .2 .2\n1 .5 .5 0 .2\n", "names: [cat, dog]\n")
+    elif kind == "label_studio":
+        dog = result("b", "rectanglelabels", **(BOX | {"width": -3, "rectanglelabels": ["dog"]}))
+        cat = result("a", "rectanglelabels", **(BOX | {"rectanglelabels": ["cat"]}))
+        making.write_json(root / "export.json", [task(cat, dog)])
+    elif kind == "cvat":
+        shape = '<box label="{}" xtl="{}" ytl="2" xbr="9" ybr="8"/>'
+        cvat(root, shape.format("cat", 1) + shape.format("dog", 30))
+    elif kind == "boxes_csv":
+        head = "picture,label,x1,y1,x2,y2,width,height"
+        (root / "a.csv").write_text(f"{head}\na.jpg,cat,1,1,9,9,40,30\na.jpg,dog,9,1,1,9,40,30\n")
+    elif kind == "pascal_voc":
+        sides = "<xmin>{}</xmin><ymin>2</ymin><xmax>9</xmax><ymax>8</ymax>"
+        box = f"<object><name>{{}}</name><bndbox>{sides}</bndbox></object>"
+        size = "<size><width>40</width><height>30</height></size>"
+        for folder in ("Annotations", "ImageSets/Main"):
+            (root / folder).mkdir(parents=True)
+        text = f"<annotation>{size}{box.format('cat', 2)}{box.format('dog', 30)}</annotation>"
+        (root / "Annotations/a.xml").write_text(text)
+        (root / "ImageSets/Main/train.txt").write_text("a\n")
+    else:
+        images = [{"id": 1, "file_name": "a.jpg", "width": 40, "height": 30}]
+        boxes = [{"id": n, "image_id": 1, "category_id": n, "bbox": [1, 1, 9 - 9 * n, 9]} for n in (0, 1)]
+        names = [{"id": n, "name": name} for n, name in enumerate(("cat", "dog"))]
+        making.write_json(root / "a.json", {"images": images, "annotations": boxes, "categories": names})
+    return root
+
+
+@pytest.mark.parametrize("kind", ["yolo", "label_studio", "cvat", "boxes_csv", "pascal_voc", "coco_json"])
+def test_a_thing_whose_box_cannot_be_used_is_known_to_be_there(making, tmp_path, kind):
+    problems = Problems()
+    record = read(kind, one_lost(making, tmp_path, kind), problems)[-1]
+    assert problems.total == 1
+    assert [one.name for one in record.objects] == ["cat"]
+    assert record.not_exhaustive == ("dog",)

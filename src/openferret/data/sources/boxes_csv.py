@@ -86,8 +86,12 @@ def read(
             rows = [(int(number), row) for number, row in map(json.loads, shelf.take(name))]
             picture = _picture(name, rows[0][1], pictures, f"{files[0].name} line {rows[0][0]}", problems)
             if picture is not None:
-                boxes = (_object(row, n, picture, space, files[0].name, problems) for n, row in rows)
-                yield Record(picture, licence, tuple(box for box in boxes if box is not None))
+                boxes = [_object(row, n, picture, space, files[0].name, problems) for n, row in rows]
+                objects = tuple(box for box in boxes if box is not None)
+                labels = [
+                    clean(row.get("label")) for (_, row), box in zip(rows, boxes, strict=True) if box is None
+                ]
+                yield Record(picture, licence, objects, not_exhaustive=distinct(labels))
 
 
 def _rows(path: Path, problems: Problems) -> Iterator[tuple[int, dict[str, str]]]:

@@ -125,14 +125,18 @@ def read_coco_file(
                 problems.add("duplicate id", f"{path.name} picture {picture.id}", "its id stands twice")
                 continue
             seen.add(picture.id)
+            lost: list[str] = []
+            objects = tuple(_objects(shelf.take(picture.id), picture, path, categories, problems, lost))
             yield Record(
                 picture,
                 form.licence,
-                tuple(_objects(shelf.take(picture.id), picture, path, categories, problems)),
+                objects,
                 captions=tuple(_captions(told.take(picture.id))),
                 vocabulary=vocabulary,
                 absent=_named(item.get("neg_category_ids"), categories),
-                not_exhaustive=_named(item.get("not_exhaustive_category_ids"), categories),
+                not_exhaustive=distinct(
+                    [*_named(item.get("not_exhaustive_category_ids"), categories), *lost]
+                ),
                 split=split,
             )
         if not seen and not problems.counts:
@@ -209,8 +213,10 @@ def _objects(
     path: Path,
     categories: Mapping[str, Category],
     problems: Problems,
+    lost: list[str],
 ) -> Iterator[AnnotatedObject]:
-    seen: set[str] = set()
+    """Things with boxes; `lost` gets the names of those whose boxes cannot be used."""
+    seen: dict[str, str] = {}
     for text in texts:
         item = json.loads(text)
         key = str(item.get("id", ""))
@@ -225,10 +231,13 @@ def _objects(
             continue
         if key and key in seen:
             problems.add("duplicate id", place, "its id stands twice")
+            if seen[key] != text:  # another thing, and not the same once more
+                lost.append(category.name)
             continue
-        seen.add(key)
+        seen[key] = text
         box = place_box(corners_of(item.get("bbox")), picture, place, problems)
         if box is None:
+            lost.append(category.name)
             continue
         yield AnnotatedObject(
             key,

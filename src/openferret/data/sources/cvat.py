@@ -52,7 +52,9 @@ def read(
                 problems.add("duplicate id", place, "its id stands twice")
             else:
                 seen.add(picture.id)
-                yield Record(picture, licence, tuple(_objects(element, picture, place, problems)))
+                lost: list[str] = []
+                objects = tuple(_objects(element, picture, place, problems, lost))
+                yield Record(picture, licence, objects, not_exhaustive=distinct(lost))
     except InputError as error:
         # What stood before the damage has been given.
         if not seen or problems.strict:
@@ -70,13 +72,15 @@ def _picture(element: Any, number: int, pictures: Path | None) -> PictureReferen
 
 
 def _objects(
-    element: Any, picture: PictureReference, place: str, problems: Problems
+    element: Any, picture: PictureReference, place: str, problems: Problems, lost: list[str]
 ) -> Iterator[AnnotatedObject]:
+    """Things with boxes; `lost` gets the names of those that cannot be used."""
     for number, shape in enumerate(element):
         where = f"{place} shape {number}"
         if shape.tag not in _SHAPES:
             if shape.tag != "tag":
                 problems.add("unsupported shape", where, f"{shorten(shape.tag)} is not read")
+                lost.append(clean(shape.get("label")))
             continue
         name = clean(shape.get("label"))
         if not name:
@@ -86,9 +90,12 @@ def _objects(
             corners, outline = _shape(shape, picture)
         except (InputError, TypeError, ValueError) as error:
             problems.add("malformed shape", where, f"its {shape.tag} cannot be used: {shorten(error, 120)}")
+            lost.append(name)
             continue
         box = place_box(corners, picture, where, problems)
-        if box is not None:
+        if box is None:
+            lost.append(name)
+        else:
             told = (clean(one.text) for one in shape.iter("attribute"))
             words = distinct(
                 text for text in told if any(map(str.isalpha, text)) and text.lower() not in _NO_WORDS

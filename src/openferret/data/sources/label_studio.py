@@ -88,13 +88,16 @@ def _read_task(
         return None
     objects: list[AnnotatedObject] = []
     places: dict[str, int] = {}
+    lost: list[str] = []
     for result in results:
         found = _object(result, picture, place, problems)
         if found is not None:
             places[found.id] = len(objects)
             objects.append(found)
+        else:
+            lost += _labels(result)
     relations = [one for result in results for one in _relations(result, places)]
-    return Record(picture, licence, tuple(objects), tuple(relations))
+    return Record(picture, licence, tuple(objects), tuple(relations), not_exhaustive=distinct(lost))
 
 
 def _results(task: Json) -> list[Json]:
@@ -116,8 +119,7 @@ def _object(
     if kind not in _LABELS:
         problems.add("unsupported result", where, f"{shorten(kind) or 'nothing'} is not read")
         return None
-    labels = value.get(kind) if isinstance(value, dict) else None
-    names = distinct(clean(label) for label in labels) if isinstance(labels, list) else ()
+    names = _labels(result)
     if not names:
         problems.add("object without a name", where, "it has no label")
         return None
@@ -130,6 +132,12 @@ def _object(
     if box is None:
         return None
     return AnnotatedObject(str(result.get("id", "")), box, names[:1], names[1:], outline=outline)
+
+
+def _labels(result: Json) -> tuple[str, ...]:
+    kind, value = clean(result.get("type")), result.get("value")
+    labels = value.get(kind) if isinstance(value, dict) else None
+    return distinct(map(clean, labels)) if isinstance(labels, list) and kind.endswith("labels") else ()
 
 
 def _shape(kind: str, value: Json, picture: PictureReference) -> tuple[list[float], Outline | None]:

@@ -12,7 +12,7 @@ from openferret.data.files.xml_files import parse_xml
 from openferret.data.problems import Problems
 from openferret.data.records import AnnotatedObject, Category, Record, Vocabulary
 from openferret.data.schema import PictureReference
-from openferret.data.sources.reading import clean, path_text, place_box, require_files, usable_size
+from openferret.data.sources.reading import clean, distinct, path_text, place_box, require_files, usable_size
 from openferret.errors import InputError
 
 LICENCE = "not stated by its authors; the pictures are under the Flickr terms"
@@ -81,13 +81,15 @@ def _read_record(path: Path, name: str, place: str, problems: Problems) -> Recor
     photo = clean(root.findtext("source/flickrid"))
     same_as = (f"flickr:{photo}",) if photo.isdigit() and photo != "0" else ()
     picture = PictureReference(file, *size, "pascal_voc", name, same_as)
-    objects = tuple(_objects(root, picture, place, problems))
-    return Record(picture, LICENCE, objects, vocabulary=VOCABULARY)
+    lost: list[str] = []
+    objects = tuple(_objects(root, picture, place, problems, lost))
+    return Record(picture, LICENCE, objects, vocabulary=VOCABULARY, not_exhaustive=distinct(lost))
 
 
 def _objects(
-    root: Any, picture: PictureReference, place: str, problems: Problems
+    root: Any, picture: PictureReference, place: str, problems: Problems, lost: list[str]
 ) -> Iterator[AnnotatedObject]:
+    """Things with boxes; `lost` gets the names of those whose boxes cannot be used."""
     for number, item in enumerate(root.findall("object")):
         where = f"{place} object {number}"
         name = clean(item.findtext("name"))
@@ -98,7 +100,9 @@ def _objects(
         # VOC counts pixels from 1, and a box holds its last row and column.
         corners = [side if side is None or axis > 1 else side - 1 for axis, side in enumerate(sides)]
         box = place_box(corners, picture, where, problems)
-        if box is not None:
+        if box is None:
+            lost.append(_SPOKEN.get(name, name))
+        else:
             yield AnnotatedObject(str(number), box, (_SPOKEN.get(name, name),))
 
 

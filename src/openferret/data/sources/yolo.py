@@ -16,6 +16,7 @@ from openferret.data.schema import PictureReference
 from openferret.data.sources.reading import (
     PICTURE_SUFFIXES,
     clean,
+    distinct,
     measured_picture,
     missing_files,
     place_box,
@@ -63,13 +64,12 @@ def read(
         relative = file.relative_to(home)
         picture = measured_picture(relative.as_posix(), home, "yolo", relative.as_posix(), problems)
         if picture is not None:
-            label = _label_file(root, relative)
-            objects = (
-                tuple(_objects(label, picture, names, problems))
-                if label.exists() or label.is_symlink()
-                else ()
-            )
-            yield Record(picture, licence, objects, vocabulary=vocabulary, split=split)
+            label, lost = _label_file(root, relative), list[str]()
+            objects: tuple[AnnotatedObject, ...] = ()
+            if label.exists() or label.is_symlink():
+                objects = tuple(_objects(label, picture, names, problems, lost))
+            unsure = distinct(lost)
+            yield Record(picture, licence, objects, vocabulary=vocabulary, not_exhaustive=unsure, split=split)
 
 
 def _description(root: Path, split: str) -> tuple[dict[int, str], str]:
@@ -112,12 +112,14 @@ def _label_file(root: Path, picture: Path) -> Path:
 
 
 def _objects(
-    path: Path, picture: PictureReference, names: Mapping[int, str], problems: Problems
+    path: Path, picture: PictureReference, names: Mapping[int, str], problems: Problems, lost: list[str]
 ) -> Iterator[AnnotatedObject]:
+    """Things with boxes; `lost` gets the names of those that cannot be used: any at all if the file is damaged."""
     try:
         lines = read_regular_text(path).splitlines()
     except InputError as error:
         problems.add("damaged file", path.name, str(error))
+        lost += names.values()
         return
     for number, line in enumerate(lines, 1):
         if not line.strip():
@@ -142,9 +144,11 @@ def _objects(
             problems.add(
                 "malformed line", place, "after the class there should be 4 numbers, or 3 or more pairs"
             )
+            lost.append(names[int(first)])
             continue
         box = place_box(corners, picture, place, problems)
         if box is None:
+            lost.append(names[int(first)])
             continue
         if len(sides) > 4:
             outline = Polygons((Polygon(list(zip(sides[::2], sides[1::2], strict=True))),))
