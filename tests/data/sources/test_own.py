@@ -392,3 +392,32 @@ def test_a_thing_whose_box_cannot_be_used_is_known_to_be_there(making, tmp_path,
     assert problems.total == 1
     assert [one.name for one in record.objects] == ["cat"]
     assert record.not_exhaustive == ("dog",)
+
+
+@pytest.mark.parametrize(
+    "listed", ["../train/images", "[train/images]", "/elsewhere/set/train/images", "train.txt"]
+)
+def test_a_yolo_split_is_what_its_description_lists(making, tmp_path, listed):
+    yolo(making, tmp_path, "", f"train: {listed}\nval: val.txt\nnames: [cat]\n")
+    (tmp_path / "train.txt").write_text("./train/images/a.png\n/elsewhere/set/train/images/b.jpg\n\n")
+    (tmp_path / "val.txt").write_text("train/images/b.jpg\n")
+    assert [one.picture.file for one in read("yolo", tmp_path)] == [
+        "train/images/a.png",
+        "train/images/b.jpg",
+    ]
+    assert [one.picture.file for one in read("yolo", tmp_path, split="val")] == ["train/images/b.jpg"]
+
+
+def test_keypoints_of_a_yolo_line_are_no_outline(making, tmp_path):
+    about = "kpt_shape: [2, 3]\nnames: [cat]\n"
+    yolo(making, tmp_path, "0 .5 .5 .5 .2 .1 .1 2 0 0 0\n", about)
+    (cat,) = read("yolo", tmp_path)[1].objects
+    assert (cat.box, cat.outline) == (Box(10, 12, 30, 18), None)
+
+
+def test_yolo_names_are_what_a_person_wrote(making, tmp_path):
+    yolo(making, tmp_path, "1 .5 .5 .5 .2\n", 'names: {"0": cat, "1": dog}\n')
+    assert read("yolo", tmp_path)[1].objects[0].name == "dog"
+    (tmp_path / "data.yaml").write_text("names: [yes, no]\n")
+    with pytest.raises(InputError, match=r"YAML reads otherwise: quote it"):
+        read("yolo", tmp_path)
