@@ -9,6 +9,7 @@ from PIL import Image
 from openferret.data.loading.dataset import Dataset
 from openferret.data.marks import grounded_phrases
 from openferret.errors import InputError
+from openferret.train.finetune.measuring import wanted_of
 from openferret.train.finetune.own_data import check_own_data, class_name, find_format, read_own_data
 from openferret.train.finetune.samples import view_samples, write_build
 from openferret.train.finetune.splitting import split_pictures
@@ -150,6 +151,71 @@ def test_pictures_of_another_size_than_stated_are_told(photos, tmp_path):
     data = read_own_data(coco(tmp_path / "boxes.json", scaled, size=(160, 120)), photos)
     assert data.problems.counts["other size"] == 6
     assert data.pictures[0].boxes["cat"] == ((0.1, 0.1, 0.4, 0.4),)
+
+
+def test_a_picture_that_stands_twice_has_the_boxes_of_both(photos, tmp_path):
+    path = coco(tmp_path / "boxes.json", BOXES)
+    content = json.loads(path.read_text())
+    content["images"] += [{**one, "id": 10 + one["id"]} for one in content["images"]]
+    more = [{**one, "id": 10 + one["id"], "image_id": 10 + one["image_id"]} for one in content["annotations"]]
+    content["annotations"] += [{**one, "category_id": 1 - one["category_id"]} for one in more]
+    path.write_text(json.dumps(content))
+    data = read_own_data(path, photos)
+    assert [(one.name, one.boxes) for one in data.counts()] == [("cat", 6), ("acme logo", 6)]
+
+
+def test_what_is_there_without_a_usable_box_is_not_taught_as_absent(photos, tmp_path):
+    path = coco(tmp_path / "boxes.json", [*BOXES, (0, 1, [9, 9, -3, 3]), (2, 1, [9, 9, 3, 3])])
+    content = json.loads(path.read_text())
+    content["annotations"][-1]["iscrowd"] = 1
+    path.write_text(json.dumps(content))
+    data = check_own_data(read_own_data(path, photos))
+    assert [one.file for one in data.pictures if one.unsure] == ["0.png", "2.png"]
+    views = make_views(data.pictures, tmp_path / "parts", 0)
+    absent = {view.file: [one for one in view_samples(view, data.classes) if one.negative] for view in views}
+    assert not absent["0.png"]
+    assert not absent["2.png"]
+    assert absent["4.png"]
+    assert not [
+        one
+        for one in wanted_of(data.pictures, data.classes)
+        if one.picture in {"0.png", "2.png"} and not one.boxes
+    ]
+
+
+def test_damaged_pictures_of_every_split_are_named_once(photos, tmp_path):
+    home = tmp_path / "yolo"
+    for split, number in (("train", 0), ("val", 1)):
+        (home / "images" / split).mkdir(parents=True)
+        (home / "labels" / split).mkdir(parents=True)
+        (photos / f"{number}.png").rename(home / "images" / split / f"{number}.png")
+        (home / "labels" / split / f"{number}.txt").write_text("0 0.5 0.5 0.2 0.2\n")
+    (home / "images/val/2.png").write_text("no picture")
+    (home / "data.yaml").write_text("names: [cat]\ntrain: images/train\nval: images/val\n")
+    data = read_own_data(home, home)
+    assert len(data.damaged) == 1
+    with pytest.raises(InputError, match=r"1 of 3 pictures cannot be opened: .*images/val/2\.png"):
+        check_own_data(data)
+
+
+def test_a_task_that_nobody_annotated_is_left_out_and_missing_pictures_are_all_counted(photos, tmp_path):
+    value = {"x": 10, "y": 10, "width": 30, "height": 30, "rectanglelabels": ["cat"]}
+    labelled = [{"result": [{"id": "r", "type": "rectanglelabels", "value": value}]}]
+    tasks = [{"id": n, "data": {"image": f"{n}.png"}, "annotations": labelled} for n in range(40)]
+    tasks[0]["annotations"] = []
+    tasks[1]["annotations"] = [{"result": [], "was_cancelled": True}]
+    tasks[2]["annotations"] = [{"result": []}]
+    path = tmp_path / "export.json"
+    path.write_text(json.dumps(tasks))
+    data = read_own_data(path, photos)
+    assert [(one.file, bool(one.boxes)) for one in data.pictures] == [
+        ("2.png", False),
+        ("3.png", True),
+        ("4.png", True),
+        ("5.png", True),
+    ]
+    with pytest.raises(InputError, match=r"34 of 38 pictures are missing: 6\.png, 7\.png"):
+        check_own_data(data)
 
 
 def test_names_become_words():

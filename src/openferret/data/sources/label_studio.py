@@ -69,6 +69,9 @@ def _read_task(
         problems.add("no picture", place, "its data has no `image`")
         return None
     results = _results(task)
+    if results is None:
+        problems.add("not annotated", place, "nobody annotated it, or it was skipped: it is left out")
+        return None
     # Uploads are stored as /data/upload/PROJECT/NAME, local files as ...?d=PATH, which is quoted as in an address.
     path = file.split("?d=")[-1]
     name = locate(path, pictures)
@@ -100,13 +103,14 @@ def _read_task(
     return Record(picture, licence, tuple(objects), tuple(relations), not_exhaustive=distinct(lost))
 
 
-def _results(task: Json) -> list[Json]:
+def _results(task: Json) -> list[Json] | None:
+    """What the first annotation says that was not cancelled; None if there is none."""
     annotations = task.get("annotations", task.get("completions"))
     for annotation in annotations if isinstance(annotations, list) else []:
         if isinstance(annotation, dict) and not annotation.get("was_cancelled"):
             results = annotation.get("result")
             return [one for one in results if isinstance(one, dict)] if isinstance(results, list) else []
-    return []
+    return None
 
 
 def _object(

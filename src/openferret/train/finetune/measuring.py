@@ -51,7 +51,7 @@ def wanted_of(pictures: Sequence[OwnPicture], classes: Sequence[str], seed: int 
     """What held-out pictures are asked for: each class on them, and a few that are not."""
     for one in pictures:
         yield from (Wanted(one.file, name, boxes) for name, boxes in one.boxes.items())
-        absent = [name for name in classes if name not in one.boxes]
+        absent = [name for name in classes if name not in one.boxes and name not in one.unsure]
         for name in random.Random(seed_of(seed, one.file)).sample(absent, min(_ABSENT, len(absent))):
             yield Wanted(one.file, name, ())
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, TypeAlias
 
 from openferret.checks import shorten
 from openferret.data.files.json_stream import first_character
-from openferret.data.problems import Problems
+from openferret.data.problems import Problem, Problems
 from openferret.data.records import AnnotatedObject, Record
 from openferret.data.sources import read_source
 from openferret.data.sources.reading import inside
@@ -22,6 +22,7 @@ Format: TypeAlias = Literal["coco_json", "yolo", "label_studio"]
 _TITLES: dict[Format, str] = {"coco_json": "COCO", "yolo": "YOLO", "label_studio": "Label Studio"}
 _YAML = (".yaml", ".yml")
 _NAMED = 5  # files in a message
+_KEPT = 100_000  # problems of a kind: missing and damaged pictures are counted and named by them
 _KNOWN = "a COCO json, a YOLO folder (or its data.yaml), or a Label Studio json"
 
 
@@ -35,6 +36,7 @@ class OwnPicture:
         width: of the upright picture in pixels.
         height: of the upright picture in pixels.
         boxes: by class, in 0..1.
+        unsure: classes that are there, or may be, without a box that can be used: never taught as absent.
     """
 
     file: str
@@ -42,6 +44,7 @@ class OwnPicture:
     width: int
     height: int
     boxes: Mapping[str, tuple[BoxNumbers, ...]]
+    unsure: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -99,14 +102,14 @@ def read_own_data(data: Path, images: Path) -> OwnData:
     kind = find_format(data)
     if not images.is_dir():
         raise InputError(f"--images {images} is not a folder: give the one that holds the pictures")
-    problems = Problems()
+    problems = Problems(kept=_KEPT)
     records = list(_records(kind, data, images, problems))
     classes: dict[str, None] = {}
     for record in records:
         named = [one.name for one in record.vocabulary.categories] if record.vocabulary else []
         classes |= dict.fromkeys(map(class_name, [*named, *(thing.name for thing in record.objects)]))
     missing, damaged, pictures = [], {}, []
-    for record in {one.picture.file: one for one in records}.values():
+    for record in _by_file(records):
         file = record.picture.file
         path = inside(images, file)
         if path is None or not path.is_file():
@@ -124,8 +127,8 @@ def read_own_data(data: Path, images: Path) -> OwnData:
                 file,
                 f"the data say {said} pixels, it has {size[0]} x {size[1]}; boxes are scaled",
             )
-        pictures.append(OwnPicture(file, path, *size, _boxes(record)))
-    missing += [one.place for one in problems if one.kind == "missing picture"]
+        pictures.append(OwnPicture(file, path, *size, _boxes(record), _unsure(record)))
+    missing += [one.message.removesuffix(" is missing") for one in problems if one.kind == "missing picture"]
     damaged |= {one.place: one.message for one in problems if one.kind == "damaged picture"}
     return OwnData(_TITLES[kind], tuple(pictures), tuple(classes), tuple(missing), damaged, problems)
 
@@ -200,17 +203,38 @@ def _records(kind: Format, data: Path, images: Path, problems: Problems) -> Iter
         return
     root = data if data.is_dir() else data.parent
     seen: set[str] = set()
+    told: set[Problem] = set()
     for split in ("train", "val", "valid", "test"):
+        met = Problems(kept=_KEPT)
         try:
-            found = list(read_source(kind, root, problems if not seen else Problems(), images, split=split))
+            found = list(read_source(kind, root, met, images, split=split))
         except InputError:
             if split == "train":
                 raise
             continue
+        for one in met:
+            if one not in told:  # several splits may be the same folder
+                told.add(one)
+                problems.add(one.kind, one.place, one.message)
         for record in found:
             if record.picture.file not in seen:
                 seen.add(record.picture.file)
                 yield record
+
+
+def _by_file(records: Iterable[Record]) -> Iterator[Record]:
+    """One record a picture: what several say of the same is taken together."""
+    found: dict[str, Record] = {}
+    for one in records:
+        before = found.get(one.picture.file)
+        if before is not None:
+            one = replace(
+                before,
+                objects=(*before.objects, *one.objects),
+                not_exhaustive=(*before.not_exhaustive, *one.not_exhaustive),
+            )
+        found[one.picture.file] = one
+    yield from found.values()
 
 
 def _boxes(record: Record) -> dict[str, tuple[BoxNumbers, ...]]:
@@ -221,7 +245,15 @@ def _boxes(record: Record) -> dict[str, tuple[BoxNumbers, ...]]:
         scaled = (box.x1 / width, box.y1 / height, box.x2 / width, box.y2 / height)
         if area(scaled):
             found.setdefault(class_name(thing.name), []).append(scaled)
-    return {name: tuple(boxes) for name, boxes in found.items()}
+    return {name: tuple(dict.fromkeys(boxes)) for name, boxes in found.items()}
+
+
+def _unsure(record: Record) -> frozenset[str]:
+    """Classes of crowds, of boxes that cannot be used, and further names of a box."""
+    names = [*record.not_exhaustive]
+    for one in record.objects:
+        names += one.names if one.is_crowd else (*one.names[1:], *one.attributes)
+    return frozenset(map(class_name, names))
 
 
 def _single(objects: Sequence[AnnotatedObject]) -> Iterator[AnnotatedObject]:

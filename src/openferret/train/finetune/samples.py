@@ -53,7 +53,8 @@ def write_build(views: Sequence[View], classes: Sequence[str], folders: dict[str
 def view_samples(view: View, classes: Sequence[str]) -> Iterator[Sample]:
     """The samples of one view: for each class on it its place, its presence and its name; and classes not on it.
 
-    What is labelled is taken to be all there is: a class without a box is asked for as not being there.
+    What is labelled is taken to be all there is: a class without a box is asked for as not being there, unless there
+    was one that cannot be used.
     """
     for name, boxes in view.boxes.items():
         phrase, pixels = escape_marks(with_determiner(name)), [_pixels(view, box) for box in boxes]
@@ -73,7 +74,7 @@ def view_samples(view: View, classes: Sequence[str]) -> Iterator[Sample]:
         for number, box in enumerate(pixels[:_REFERRED]):
             question = prompts.REFER.format(region="<region:0>")
             yield _sample(view, f"refer {name} {number}", question, phrase, [box], "refer")
-    absent = [name for name in classes if name not in view.boxes]
+    absent = [name for name in classes if name not in view.boxes and name not in view.unsure]
     chance = np.random.default_rng(zlib.crc32(f"{view.source} {view.file}".encode()))
     for index in chance.permutation(len(absent))[:_ABSENT]:
         phrase = with_determiner(absent[index])

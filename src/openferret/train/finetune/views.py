@@ -34,6 +34,7 @@ class View:
         width: in pixels.
         height: in pixels.
         boxes: by class, in 0..1.
+        unsure: classes that may be on it without a box.
     """
 
     source: str
@@ -41,6 +42,7 @@ class View:
     width: int
     height: int
     boxes: Mapping[str, tuple[BoxNumbers, ...]]
+    unsure: frozenset[str] = frozenset()
 
 
 def make_views(pictures: Sequence[OwnPicture], folder: Path, seed: int) -> list[View]:
@@ -58,7 +60,7 @@ def make_views(pictures: Sequence[OwnPicture], folder: Path, seed: int) -> list[
 
 
 def _views(picture: OwnPicture, folder: Path, seed: int) -> Iterator[View]:
-    yield View("own", picture.file, picture.width, picture.height, picture.boxes)
+    yield View("own", picture.file, picture.width, picture.height, picture.boxes, picture.unsure)
     chance = np.random.default_rng(zlib.crc32(f"{seed} {picture.file}".encode()))
     image: Image.Image | None = None
     for number, shown in enumerate((True, False)):
@@ -79,7 +81,7 @@ def _views(picture: OwnPicture, folder: Path, seed: int) -> Iterator[View]:
             with whole_file(folder / name) as partial:
                 part = image.crop((x1, y1, x2, y2)).resize(size, Image.Resampling.BICUBIC)
                 part.save(partial, "JPEG", quality=92)
-        yield View("parts", name, *size, boxes)
+        yield View("parts", name, *size, boxes, picture.unsure)
 
 
 def _find_part(
