@@ -218,6 +218,15 @@ def test_another_recipe_does_not_go_on_with_a_run(making, build, start, tmp_path
         run_training(making.recipe(build, start, tmp_path, steps=4))
 
 
+@pytest.mark.parametrize("resume", [True, False])
+def test_a_model_that_is_not_the_runs_own_is_not_replaced(making, build, start, tmp_path, resume):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model/model.safetensors").write_text("somebody's")
+    with pytest.raises(InputError, match="would be replaced"):
+        run_training(making.recipe(build, start, tmp_path), resume=resume)
+    assert (tmp_path / "model/model.safetensors").read_text() == "somebody's"
+
+
 def test_other_data_do_not_go_on_with_a_run(making, build, start, tmp_path):
     train(making.recipe(build, start, tmp_path / "run", steps=4), stop_at=3)
     other = making.write_build(tmp_path / "other", pictures=12, each=4)

@@ -89,6 +89,11 @@ def run_training(
         raise InputError(
             f"{recipe.out} already holds a run: go on with it with --resume, or give another `out`"
         )
+    if (recipe.out / "model").exists() and not checkpoints(place):
+        raise InputError(
+            f"{recipe.out / 'model'} exists and no checkpoint of a run is beside it: it would be replaced at the end; "
+            "give another `out`, or move it away"
+        )
     keep_memory()
     run = set_up(recipe, objectives)
     try:
