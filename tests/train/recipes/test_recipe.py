@@ -65,6 +65,8 @@ def test_the_papers_recipes_say_what_the_paper_says(name):
         ({"name": None}, r"needs the key 'name'"),
         ({"model": []}, r"model must be a mapping"),
         ({"seed": True}, r"seed must be a whole number"),
+        ({"seed": 2**63}, r"seed must lie between 0 and"),
+        ({"optimizer": {"beta1": 1}}, r"optimizer.beta1 must be 0 or more and below 1, not 1"),
     ],
 )
 def test_what_cannot_be_used_is_named(change, told):

@@ -20,6 +20,7 @@ Part: TypeAlias = Literal[
 Precision: TypeAlias = Literal["auto", "fp32", "bf16"]
 Sharding: TypeAlias = Literal["auto", "fully_shard"]
 
+_LARGEST_SEED = 2**63 - 1  # torch takes no more
 PARTS: tuple[Part, ...] = get_args(Part)
 DEFAULT_RATES: Mapping[Stage, Mapping[Part, float]] = {
     # Stage 1 teaches what joins the picture to the words; everything that was trained before rests.
@@ -197,8 +198,8 @@ class OptimizerRecipe:
             _require(part in PARTS, f"optimizer.rates knows {', '.join(PARTS)}, not {part}")
             _above(rate, 0, f"optimizer.rates.{part}")
         _within(self.weight_decay, 0, 1, "optimizer.weight_decay")
-        _within(self.beta1, 0, 1, "optimizer.beta1")
-        _within(self.beta2, 0, 1, "optimizer.beta2")
+        for name, beta in (("beta1", self.beta1), ("beta2", self.beta2)):
+            _require(0 <= beta < 1, f"optimizer.{name} must be 0 or more and below 1, not {beta}")
         _above(self.clip, 0, "optimizer.clip")
         _within(self.warmup, 0, 1, "optimizer.warmup")
         _within(self.floor, 0, 1, "optimizer.floor")
@@ -302,7 +303,7 @@ class TrainingRecipe:
         _above(self.epochs, 0, "epochs")
         if self.steps is not None:
             _at_least(self.steps, 1, "steps")
-        _at_least(self.seed, 0, "seed")
+        _within(self.seed, 0, _LARGEST_SEED, "seed")
         _at_least(self.threads, 0, "threads")
         for name, weight in self.losses.items():
             _require(0 <= weight < float("inf"), f"losses.{name} must be 0 or more, not {weight}")
