@@ -10,7 +10,7 @@ from PIL import Image
 
 from openferret import Ferret
 from openferret.errors import InputError
-from openferret.train.finetune import running
+from openferret.train.finetune import pace, running
 from openferret.train.finetune.running import Settings, finetune, in_words, look_at
 from openferret.train.finetune.stages import Effort
 from openferret.train.finetune.start import NOUNS, add_nouns
@@ -131,3 +131,20 @@ def test_new_nouns_change_nothing_that_was_known(tiny):
 
 def test_times_are_said_in_words():
     assert in_words(7 * 60) == "7 minutes"
+
+
+def test_other_boxes_do_not_go_on_with_a_fine_tuning(settings, monkeypatch):
+    monkeypatch.setattr(running._Work, "do", lambda self: None)
+    run(settings)
+    run(settings, resume=True)
+    content = json.loads(settings.data.read_text())
+    content["annotations"][0]["bbox"] = [9, 6, 24, 18]
+    settings.data.write_text(json.dumps(content))
+    with pytest.raises(InputError, match=r"not those that .* was begun with"):
+        run(settings, resume=True)
+
+
+def test_a_trial_that_was_stopped_does_not_stop_the_next(making, build, start, tmp_path):
+    recipe = making.recipe(build, start, tmp_path)
+    (tmp_path / recipe.name / "checkpoints" / "step-000001").mkdir(parents=True)
+    assert pace._try(recipe, None, tmp_path) > 0

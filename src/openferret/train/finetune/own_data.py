@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import statistics
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -76,6 +77,14 @@ class OwnData:
     missing: tuple[str, ...]
     damaged: Mapping[str, str]
     problems: Problems
+
+    def digest(self) -> str:
+        """SHA-256 of what is learned: names and sizes of pictures, and their boxes."""
+        told = [
+            (one.file, one.width, one.height, sorted(one.boxes.items()), sorted(one.unsure))
+            for one in self.pictures
+        ]
+        return hashlib.sha256(repr((self.classes, told)).encode("utf-8", "surrogatepass")).hexdigest()
 
     def counts(self) -> list[ClassCount]:
         """A line for each class, in their order."""

@@ -101,6 +101,7 @@ def _try(recipe: TrainingRecipe, objectives: Sequence[Objective], place: Path) -
         every=Every(checkpoint=0, evaluate=0),
         monitor=MonitorRecipe((), 0),
     )
+    shutil.rmtree(trial.out, ignore_errors=True)  # of a trial that somebody stopped
     with suppress(_EnoughError):
         run_training(trial, (watch,), objectives)
     return watch.seconds

@@ -127,7 +127,7 @@ def finetune(settings: Settings, data: OwnData, tell: Tell, resume: bool = False
         raise WeightsError(
             f"there is no model in {settings.model}: give 'kit' or a folder with a config.json"
         )
-    with _opened(settings, resume), _explained(settings.effort):
+    with _opened(settings, data, resume), _explained(settings.effort):
         return _Work(settings, data, tell).do()
 
 
@@ -280,14 +280,14 @@ def in_words(seconds: float) -> str:
 
 
 @contextmanager
-def _opened(settings: Settings, resume: bool) -> Iterator[None]:
+def _opened(settings: Settings, data: OwnData, resume: bool) -> Iterator[None]:
     """Holds the folder, once it is known to be new or to be this fine-tuning's, and to have room.
 
     Raises:
         InputError: it cannot be used.
     """
     out, mark = settings.out, settings.out / "finetune.json"
-    begun = read_mark(mark)
+    begun, boxes = read_mark(mark), data.digest()
     if begun is None and out.is_dir() and any(out.iterdir()):
         raise InputError(f"--out {out} is not empty and holds no fine-tuning: give another folder")
     if begun is not None and not resume:
@@ -296,6 +296,11 @@ def _opened(settings: Settings, resume: bool) -> Iterator[None]:
         )
     if begun is not None and begun.get("settings") != settings.identity():
         raise InputError(f"--out {out} was begun with other data, model or options: give another folder")
+    if begun is not None and begun.get("boxes", boxes) != boxes:
+        raise InputError(
+            f"the boxes or pictures are not those that {out} was begun with: put them back to go on, or give another "
+            "folder"
+        )
     with explained_disk(out):
         out.mkdir(parents=True, exist_ok=True)
         if begun is None and (free := shutil.disk_usage(out).free) < _NEEDED:
@@ -310,7 +315,7 @@ def _opened(settings: Settings, resume: bool) -> Iterator[None]:
             raise InputError(f"another fine-tuning is at work in {out}: let it finish") from None
     try:
         if begun is None:
-            write_json(mark, {"settings": settings.identity()})
+            write_json(mark, {"settings": settings.identity(), "boxes": boxes})
         yield
     finally:
         lock.release()
