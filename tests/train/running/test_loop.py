@@ -218,6 +218,20 @@ def test_another_recipe_does_not_go_on_with_a_run(making, build, start, tmp_path
         run_training(making.recipe(build, start, tmp_path, steps=4))
 
 
+def test_a_weight_of_a_loss_that_there_is_not_is_refused(making, build, start, tmp_path):
+    with pytest.raises(InputError, match=r"weighs a loss 'langauge'; those of this run are language"):
+        run_training(making.recipe(build, start, tmp_path, losses={"langauge": 0.5}))
+
+
+@pytest.mark.parametrize("target", ["embed_tokens", "mlp"])
+def test_updates_are_of_matrices_alone(making, build, start, tmp_path, target):
+    from openferret.train.recipes.recipe import LoraRecipe
+
+    lora = LoraRecipe(rank=2, targets=("q_proj", target))
+    with pytest.raises(InputError, match=rf"no layer '{target}'; it has .*q_proj"):
+        run_training(making.recipe(build, start, tmp_path, model__lora=lora))
+
+
 @pytest.mark.parametrize("resume", [True, False])
 def test_a_model_that_is_not_the_runs_own_is_not_replaced(making, build, start, tmp_path, resume):
     (tmp_path / "model").mkdir()

@@ -87,7 +87,7 @@ def see_recipe(
         steps=effort.see,
         batch=BatchRecipe(size, _micro(size, effort), 0),
         optimizer=OptimizerRecipe(rates, clip=2.0, warmup=0.1, floor=0.02),
-        losses={PRESENCE: 0.5, LOCATOR_MEMORY: 1.0, NAMER_MEMORY: 2.0},
+        losses={PRESENCE: 0.5, LOCATOR_MEMORY: 1.0} | ({NAMER_MEMORY: 2.0} if namer else {}),
         seed=effort.seed,
         threads=effort.threads,
         every=Every(checkpoint=40, evaluate=max(1, effort.see // 4), keep=1),

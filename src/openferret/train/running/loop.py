@@ -154,6 +154,11 @@ class _Loop:
         recipe, parallel = self._recipe, self._parallel
         moved = [batch.to(parallel.device) for batch in batches]
         divisors = self._total([self._run.module.counts(batch) for batch in batches])
+        known = [name for name in divisors if not name.startswith(MONITOR)]
+        if unknown := [name for name in recipe.losses if name not in known]:
+            raise InputError(
+                f"the recipe weighs a loss {unknown[0]!r}; those of this run are {', '.join(known)}"
+            )
         self._called.train()
         scale = rate_scale(step, steps, recipe.optimizer.warmup, recipe.optimizer.floor)
         for group in self._optimizer.param_groups:

@@ -159,7 +159,9 @@ def _add_updates(model: FerretForConditionalGeneration, lora: LoraRecipe) -> Non
         from peft import LoraConfig, inject_adapter_in_model
     except ImportError:
         raise InputError("LoRA needs peft: pip install 'openferret[train]'") from None
-    layers = {name.rpartition(".")[2] for name, _ in model.model.language_model.named_modules()}
+    # Matrices alone: only their updates are added to them at the end.
+    modules = model.model.language_model.named_modules()
+    layers = {name.rpartition(".")[2] for name, one in modules if isinstance(one, torch.nn.Linear)}
     if unknown := [name for name in lora.targets if name not in layers]:
         raise InputError(
             f"model.lora.targets: the language model has no layer {unknown[0]!r}; it has "
