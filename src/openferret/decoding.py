@@ -95,6 +95,12 @@ def upright_size(path: Path, name: str, max_pixels: int = MAX_PIXELS) -> tuple[i
         return (height, width) if _orientation(image) in _SIDEWAYS else (width, height)
 
 
+def orientation(path: Path) -> int:
+    """EXIF orientation of a picture, 1 to 8; 1 (upright) where it says nothing. InputError if it is no picture."""
+    with one_line_damage(path.name), path.open("rb") as stream:
+        return _orientation(_read_header(stream, path.name))
+
+
 def check_size(width: int, height: int, name: str, max_pixels: int = MAX_PIXELS) -> None:
     """Refuse a picture without pixels, or with too many: InputError."""
     if width < 1 or height < 1:

@@ -218,6 +218,18 @@ def test_a_task_that_nobody_annotated_is_left_out_and_missing_pictures_are_all_c
         check_own_data(data)
 
 
+@pytest.mark.parametrize(("number", "expected"), [(6, (0.6, 0.1, 0.9, 0.4)), (8, (0.1, 0.6, 0.4, 0.9))])
+def test_boxes_of_a_picture_as_it_is_stored_are_turned_with_it(photos, tmp_path, number, expected):
+    exif = Image.Exif()
+    exif[0x0112] = number
+    with Image.open(photos / "0.png") as image:
+        image.save(photos / "0.png", exif=exif)
+    data = read_own_data(coco(tmp_path / "boxes.json", BOXES), photos)
+    assert (data.pictures[0].width, data.pictures[0].height) == (60, 80)
+    assert data.pictures[0].boxes["cat"][0] == pytest.approx(expected)
+    assert "boxes are turned" in data.problems.lines()[0]
+
+
 def test_names_become_words():
     assert class_name("Acme_Logo") == "acme logo"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import statistics
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -15,14 +15,23 @@ from openferret.data.problems import Problem, Problems
 from openferret.data.records import AnnotatedObject, Record
 from openferret.data.sources import read_source
 from openferret.data.sources.reading import inside
+from openferret.decoding import orientation
 from openferret.errors import InputError
 from openferret.eval.metrics.boxes import BoxNumbers, area
 from openferret.images import load_image
+from openferret.regions import Box
 
 Format: TypeAlias = Literal["coco_json", "yolo", "label_studio"]
 _TITLES: dict[Format, str] = {"coco_json": "COCO", "yolo": "YOLO", "label_studio": "Label Studio"}
 _YAML = (".yaml", ".yml")
 _NAMED = 5  # files in a message
+# EXIF orientation -> a box in 0..1 of the picture as it is stored, as the upright one has it.
+_TURNED: Mapping[int, Callable[[float, float, float, float], BoxNumbers]] = {
+    5: lambda x1, y1, x2, y2: (y1, x1, y2, x2),
+    6: lambda x1, y1, x2, y2: (1 - y2, x1, 1 - y1, x2),
+    7: lambda x1, y1, x2, y2: (1 - y2, 1 - x2, 1 - y1, 1 - x1),
+    8: lambda x1, y1, x2, y2: (y1, 1 - x2, y2, 1 - x1),
+}
 _KEPT = 100_000  # problems of a kind: missing and damaged pictures are counted and named by them
 _KNOWN = "a COCO json, a YOLO folder (or its data.yaml), or a Label Studio json"
 
@@ -129,14 +138,15 @@ def read_own_data(data: Path, images: Path) -> OwnData:
         except InputError as error:
             damaged[file] = str(error)
             continue
-        if record.picture.known_size and size != (record.picture.width, record.picture.height):
-            said = f"{record.picture.width} x {record.picture.height}"
-            problems.add(
-                "other size",
-                file,
-                f"the data say {said} pixels, it has {size[0]} x {size[1]}; boxes are scaled",
-            )
-        pictures.append(OwnPicture(file, path, *size, _boxes(record), _unsure(record)))
+        boxes, stated = _boxes(record), (record.picture.width, record.picture.height)
+        if record.picture.known_size and size != stated:
+            done = "scaled"
+            if stated == size[::-1] and (turn := _TURNED.get(orientation(path))):
+                done = "turned with it, as it is stored lying on its side"
+                boxes = {name: tuple(turn(*one) for one in some) for name, some in boxes.items()}
+            said = f"the data say {stated[0]} x {stated[1]} pixels, it has {size[0]} x {size[1]}; boxes are {done}"
+            problems.add("other size", file, said)
+        pictures.append(OwnPicture(file, path, *size, boxes, _unsure(record)))
     missing += [one.message.removesuffix(" is missing") for one in problems if one.kind == "missing picture"]
     damaged |= {one.place: one.message for one in problems if one.kind == "damaged picture"}
     return OwnData(_TITLES[kind], tuple(pictures), tuple(classes), tuple(missing), damaged, problems)
@@ -239,7 +249,7 @@ def _by_file(records: Iterable[Record]) -> Iterator[Record]:
         if before is not None:
             one = replace(
                 before,
-                objects=(*before.objects, *one.objects),
+                objects=(*before.objects, *_on(one, before)),
                 not_exhaustive=(*before.not_exhaustive, *one.not_exhaustive),
             )
         found[one.picture.file] = one
@@ -255,6 +265,16 @@ def _boxes(record: Record) -> dict[str, tuple[BoxNumbers, ...]]:
         if area(scaled):
             found.setdefault(class_name(thing.name), []).append(scaled)
     return {name: tuple(dict.fromkeys(boxes)) for name, boxes in found.items()}
+
+
+def _on(record: Record, other: Record) -> Iterator[AnnotatedObject]:
+    """Things of a record on the picture as another says it is large."""
+    across, down = (
+        getattr(other.picture, side) / getattr(record.picture, side) for side in ("width", "height")
+    )
+    for one in record.objects:
+        box = one.box
+        yield replace(one, box=Box(box.x1 * across, box.y1 * down, box.x2 * across, box.y2 * down))
 
 
 def _unsure(record: Record) -> frozenset[str]:
