@@ -30,6 +30,7 @@ from openferret.serve.limits import LIMITS, BodyLimit, Budget, Limits
 from openferret.serve.metrics import Metrics
 from openferret.serve.pictures import Picture, PictureStore
 
+from openferret.serve.reading import ReadAhead
 _log = logging.getLogger(__name__)
 
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "[::1]")
@@ -86,6 +87,7 @@ def create_app(
         engine.start()
         yield
         engine.close(_STOP_SECONDS)
+        await reader.close()
 
     app = FastAPI(
         title="OpenFerret",
@@ -98,9 +100,12 @@ def create_app(
     )
     budget = Budget(settings.limits.held)
     app.state.page = page.read_page(page_folder)
+    store = PictureStore(settings.limits, budget, settings.image_bytes, settings.image_seconds)
+    reader = ReadAhead(engine, store)
     app.state.service = Service(
         engine,
-        PictureStore(settings.limits, budget, settings.image_bytes, settings.image_seconds),
+        store,
+        reader,
         Fetcher(settings.fetch_hosts, settings.limits.body),
         settings.limits,
         budget,

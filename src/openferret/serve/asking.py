@@ -24,6 +24,7 @@ from openferret.serve.jobs import Backend, Job
 from openferret.serve.limits import Budget, Limits
 from openferret.serve.pictures import Picture, PictureStore, read_data_url
 from openferret.serve.pointing import mask_bytes, read_regions
+from openferret.serve.reading import ReadAhead
 from openferret.serve.schemas import ImageRef, RegionSpec
 from openferret.serve.streaming import event
 from openferret.serve.work import Outcome, Work
@@ -38,6 +39,7 @@ class Service:
     Attributes:
         engine: that answers.
         store: of pictures.
+        reader: of pictures that nobody has asked about yet.
         fetcher: of pictures by address.
         limits: of requests.
         budget: of memory.
@@ -47,6 +49,7 @@ class Service:
 
     engine: Backend
     store: PictureStore
+    reader: ReadAhead
     fetcher: Fetcher
     limits: Limits
     budget: Budget
@@ -118,7 +121,12 @@ async def _read(
 
 def new_job(request: Request, picture: Picture, work: Work) -> Job:
     """A job of whoever sent a request."""
-    return Job(picture, request.client.host if request.client else "local", work)
+    return Job(picture, client_of(request), work)
+
+
+def client_of(request: Request) -> str:
+    """Whose turn a request takes: its address."""
+    return request.client.host if request.client else "local"
 
 
 async def outcome(service: Service, request: Request, job: Job) -> Outcome:

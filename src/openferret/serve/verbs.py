@@ -15,6 +15,7 @@ from openferret.serve.asking import (
     EventStream,
     Service,
     Subject,
+    client_of,
     error_event,
     new_id,
     new_job,
@@ -62,18 +63,14 @@ _PICTURE_BODY = {
     openapi_extra=_PICTURE_BODY,
 )
 async def send_image(request: Request) -> Response:
-    """Sends a picture once, to be asked many times by its id. It is read at once, in the background."""
+    """Sends a picture once, to be asked many times by its id. It is read in the background."""
     service = service_of(request)
     if not request.headers.get("content-type", "").lower().startswith("image/"):
         raise ServeError(415, "unsupported_content_type", "send the picture's bytes as image/png or the like")
     raw = await request.body()
     async with service.store.decoded(raw) as picture:
         name = service.store.name(picture)
-        job = new_job(request, picture, work.reading())
-        try:
-            service.engine.submit(job)
-        except ServeError:
-            job.leave()  # no room in the queue: it is read when it is first asked
+        service.reader.put(name, client_of(request))
         return JSONResponse(_image_info(service, name), 201)
 
 
