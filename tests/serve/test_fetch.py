@@ -122,3 +122,17 @@ def test_a_slow_drip_ends_with_the_time():
     drip = b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 5000
     assert refused(fetcher(drip, slow=0.05, seconds=0.5)[0]) == (422, "url_failed")
     assert time.monotonic() - started < 10  # all of it would take 12
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"HTTP/1.1 200 OK\r\nX-Slow: ",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5;slow=",
+        b"HTTP/1.1 100 Continue\r\n\r\n" * 500,
+    ],
+)
+def test_a_head_or_a_size_that_drips_ends_with_the_time_too(head):
+    started = time.monotonic()
+    assert refused(fetcher(head + b"x" * 5000, slow=0.05, seconds=0.5)[0]) == (422, "url_failed")
+    assert time.monotonic() - started < 10

@@ -7,9 +7,10 @@ import ipaddress
 import re
 import socket
 import ssl
+import threading
 import time
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
@@ -66,7 +67,7 @@ class Fetcher:
         try:
             address = self._public_address(host)
             connection = http.client.HTTPSConnection(host, timeout=self.seconds)
-            with self.connect(address, host, self.seconds) as opened:
+            with self.connect(address, host, self.seconds) as opened, _shut_at(opened, ends):
                 connection.sock = opened
                 with closing(_ask(connection, path)) as reply:
                     return self._read(opened, reply, ends)
@@ -103,7 +104,7 @@ class Fetcher:
             opened.settimeout(left)
             chunk = reply.read1(_CHUNK)
             if not chunk:
-                if reply.length:
+                if reply.length or time.monotonic() >= ends:
                     raise _failed()
                 return bytes(raw)
             raw += chunk
@@ -128,6 +129,26 @@ def is_public(address: str) -> bool:
         if inner is not None and not is_public(str(inner)):
             return False
     return ip.is_global and not ip.is_multicast and not ip.is_reserved
+
+
+@contextmanager
+def _shut_at(opened: socket.socket, ends: float) -> Iterator[None]:
+    """Ends a connection's reads when the time is up.
+
+    A time limit of the socket is one of each read, and a head, or the sizes of chunks, may come byte by byte.
+    """
+
+    def shut() -> None:
+        with suppress(OSError):
+            socket.socket.shutdown(opened, socket.SHUT_RDWR)  # not TLS's own, which is not for another thread
+
+    timer = threading.Timer(max(0.0, ends - time.monotonic()), shut)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _ask(connection: http.client.HTTPSConnection, path: str) -> http.client.HTTPResponse:
