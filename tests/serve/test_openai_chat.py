@@ -1,3 +1,4 @@
+import importlib.util
 import json
 
 import pytest
@@ -203,3 +204,63 @@ def test_a_message_longer_than_a_question_may_be_is_refused():
 def test_another_model_is_404(client, body, code):
     assert code(client.post(URL, json={**body, "model": "gpt-4o"})) == (404, "unknown_model")
     assert [one["id"] for one in client.get("/v1/models").json()["data"]] == ["tiny-kit"]
+
+
+def test_the_role_is_said_once_in_a_stream(client, body):
+    with client.stream("POST", URL, json=body | {"stream": True}) as reply:
+        lines = [line for line in reply.iter_lines() if line.startswith("data: {")]
+    deltas = [json.loads(line[6:])["choices"][0]["delta"] for line in lines]
+    assert len(deltas) > 2
+    assert [delta.get("role") for delta in deltas] == ["assistant"] + [None] * (len(deltas) - 1)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("openai") is None, reason="the openai package is not installed")
+def test_openais_own_client_puts_a_stream_together(client, body):
+    from openai.lib.streaming.chat import ChatCompletionStreamState
+    from openai.types.chat import ChatCompletionChunk
+
+    whole = client.post(URL, json=body).json()["choices"][0]["message"]
+    state = ChatCompletionStreamState()
+    with client.stream("POST", URL, json=body | {"stream": True}) as reply:
+        for line in reply.iter_lines():
+            if line.startswith("data: {"):
+                state.handle_chunk(ChatCompletionChunk.model_validate_json(line[6:]))
+    message = state.current_completion_snapshot.choices[0].message
+    assert (message.role, message.content) == ("assistant", whole["content"])
+
+
+def test_a_model_is_looked_up_by_its_name(client, code):
+    (listed,) = client.get("/v1/models").json()["data"]
+    assert client.get(f"/v1/models/{listed['id']}").json() == listed
+    assert code(client.get("/v1/models/gpt-4o")) == (404, "unknown_model")
+
+
+@pytest.mark.parametrize(
+    ("content", "where", "what"),
+    [
+        (
+            [{"type": "image_url", "image_url": "data:"}],
+            "content.0.image_url.image_url",
+            "an object is expected",
+        ),
+        ([{"type": "input_image"}], "content.0", "Input tag 'input_image'"),
+        ([{"type": "text", "text": "a" * 20_000}], "content.0.text.text", "at most 16384 characters"),
+        ("a" * 20_000, "content", "at most 16384 characters"),
+        (None, "content", "text or a list is expected"),
+        ([], "content", "at least 1 item"),
+    ],
+)
+def test_what_is_wrong_with_a_message_is_said_of_the_form_that_was_sent(client, content, where, what):
+    messages = [{"role": "user", "content": content}]
+    reply = client.post(URL, json={"model": "tiny-kit", "messages": messages})
+    assert reply.status_code == 422
+    place, _, said = reply.json()["error"]["message"].partition(": ")
+    assert place == f"messages.0.user.{where}"
+    assert what in said
+    assert "Value error" not in said
+
+
+def test_a_data_url_may_say_its_scheme_in_capitals(client, body):
+    part = body["messages"][0]["content"][0]["image_url"]
+    part["url"] = part["url"].replace("data:", "DATA:")
+    assert client.post(URL, json=body).status_code == 200

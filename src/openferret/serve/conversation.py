@@ -204,7 +204,7 @@ def _joined(content: str | Sequence[TextPart]) -> str:
 
 
 def _image_of(url: str) -> ImageRef:
-    if url.startswith("data:"):
+    if url[:5].lower() == "data:":
         return ImageRef(data=url)
     if url.startswith("image:") and len(url) <= 64:
         return ImageRef(id=url.removeprefix("image:"))

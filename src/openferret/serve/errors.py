@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -9,6 +10,9 @@ from fastapi.exceptions import HTTPException
 
 from openferret.checks import shorten
 
+# How pydantic calls the forms of a field that is text or a list.
+_FORM = re.compile(r"constrained-str|list\[.*\]")
+_PLAINLY = dict.fromkeys(("model_type", "model_attributes_type", "dict_type"), "an object is expected")
 _TYPES = {401: "authentication_error", 408: "timeout_error", 429: "rate_limit_error", 504: "timeout_error"}
 
 
@@ -50,8 +54,24 @@ def internal_error() -> ServeError:
 
 
 def explain_invalid(problems: Iterable[Mapping[str, Any]]) -> ServeError:
-    """422 that says where the first problem of a body is, and what; values are not repeated."""
-    first = next(iter(problems), {})
-    where = ".".join(str(step) for step in first.get("loc", ()) if step != "body")
-    what = shorten(first.get("msg", "is not of the expected form"), 160)
-    return ServeError(422, "invalid_body", f"{shorten(where, 120) or 'the body'}: {what}")
+    """422 that says where the first problem of a body is, and what; values are not repeated.
+
+    A field that is text or a list has problems as both; what is said is that of the form that was sent.
+    """
+    found = list(problems)
+    first = next((one for one in found if not _is_other_form(one)), found[0] if found else {})
+    steps = [str(step) for step in first.get("loc", ()) if step != "body" and not _is_form(step)]
+    if _is_other_form(first):
+        what = "text or a list is expected"
+    else:
+        said = str(first.get("msg", "is not of the expected form")).removeprefix("Value error, ")
+        what = shorten(_PLAINLY.get(str(first.get("type")), said), 160)
+    return ServeError(422, "invalid_body", f"{shorten('.'.join(steps), 120) or 'the body'}: {what}")
+
+
+def _is_form(step: object) -> bool:
+    return isinstance(step, str) and _FORM.fullmatch(step) is not None
+
+
+def _is_other_form(problem: Mapping[str, Any]) -> bool:
+    return problem.get("type") in ("string_type", "list_type") and _is_form([*problem.get("loc", ()), ""][-2])

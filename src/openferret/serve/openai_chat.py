@@ -39,8 +39,16 @@ _NEW_TOKENS = 128
 @router.get("/models")
 async def models(request: Request) -> Response:
     """The one model there is."""
-    model = {"id": service_of(request).engine.name, "object": "model", "created": 0, "owned_by": "openferret"}
-    return JSONResponse({"object": "list", "data": [model]})
+    return JSONResponse({"object": "list", "data": [_model(service_of(request).engine.name)]})
+
+
+@router.get("/models/{name}", responses=failures(404))
+async def model(name: str, request: Request) -> Response:
+    """The model, if it is called that."""
+    known = service_of(request).engine.name
+    if name != known:
+        raise _unknown_model(known)
+    return JSONResponse(_model(known))
 
 
 @router.post("/chat/completions", responses={**streamed(), **failures(400, 404, 413, 415, 422, 429, 504)})
@@ -48,7 +56,7 @@ async def chat(body: ChatBody, request: Request) -> Response:
     """A conversation about one picture; `grounding` in the reply holds phrases, spans, boxes and scores."""
     service = service_of(request)
     if body.model != service.engine.name:
-        raise ServeError(404, "unknown_model", f"the only model here is {service.engine.name!r}")
+        raise _unknown_model(service.engine.name)
     dialogue = read_dialogue(body.messages)
     name, created = new_id("chatcmpl"), int(time.time())
 
@@ -59,8 +67,15 @@ async def chat(body: ChatBody, request: Request) -> Response:
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}
         return {**head("chat.completion.chunk"), "choices": [choice], **more}
 
+    opening = {"role": "assistant"}  # said once: clients put the pieces of a stream together
+
+    def piece(text: str) -> bytes:
+        delta = {**opening, "content": text}
+        opening.clear()
+        return event(chunk(delta))
+
     def end(done: Outcome) -> bytes:
-        last = event(chunk({}, _finish(done), **_grounding(done)))
+        last = event(chunk({**opening}, _finish(done), **_grounding(done)))
         if body.stream_options is not None and body.stream_options.include_usage:
             last += event({**head("chat.completion.chunk"), "choices": [], "usage": _usage(done)})
         return last + event("[DONE]")
@@ -73,7 +88,7 @@ async def chat(body: ChatBody, request: Request) -> Response:
                 service,
                 job,
                 stack.pop_all(),
-                lambda text: event(chunk({"role": "assistant", "content": text})),
+                piece,
                 end,
                 lambda error: event(error.body()),
             )
@@ -82,6 +97,14 @@ async def chat(body: ChatBody, request: Request) -> Response:
     choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": _finish(done)}
     whole = {**head("chat.completion"), "choices": [choice], "usage": _usage(done), **_grounding(done)}
     return JSONResponse(whole)
+
+
+def _model(name: str) -> dict[str, Any]:
+    return {"id": name, "object": "model", "created": 0, "owned_by": "openferret"}
+
+
+def _unknown_model(known: str) -> ServeError:
+    return ServeError(404, "unknown_model", f"the only model here is {known!r}")
 
 
 def _work(body: ChatBody, dialogue: Dialogue, about: Subject, limits: Limits) -> Written:
