@@ -76,7 +76,7 @@ def _read_region(spec: RegionSpec, size: tuple[int, int], limits: Limits) -> Reg
         case MaskSpec():
             if spec.rle is not None:
                 return _unpack(spec.rle, size)
-            return Runs.of(_read_png(read_base64(spec.png or "", "the mask"), size, limits))
+            return Runs.of(_read_png(spec.png or "", size, limits))
         case PolygonSpec():
             return Polygon([(x, y) for x, y in spec.points])
     return Scribble([(x, y) for x, y in spec.points])
@@ -89,15 +89,28 @@ def _unpack(rle: Rle, size: tuple[int, int]) -> Runs:
     return read_rle(form)
 
 
-def _read_png(raw: bytes, size: tuple[int, int], limits: Limits) -> BoolArray:
-    if picture_format(raw) != "PNG":
-        raise InputError("a mask is sent as a PNG")
-    _check_size(header_size(raw, limits), size)
+# What is said of pictures would be taken for the picture itself, which is good.
+_OF_MASKS = {
+    "unsupported_picture": "a mask is sent as a PNG, in base64",
+    "damaged_picture": "the mask's PNG is damaged or cut off",
+    "picture_too_large": "the mask's PNG is larger than any picture may be",
+}
+
+
+def _read_png(text: str, size: tuple[int, int], limits: Limits) -> BoolArray:
+    raw = read_base64(text, "the mask")
+    try:
+        if picture_format(raw) != "PNG":
+            raise InputError(_OF_MASKS["unsupported_picture"])
+        held = header_size(raw, limits)
+    except ServeError as error:
+        raise InputError(_OF_MASKS[error.code]) from None
+    _check_size(held, size)
     try:
         # What the decoder says of a damaged file is not repeated.
         mask = mask_from_png(raw)
     except InputError:
-        raise InputError("the mask's PNG is damaged or cut off") from None
+        raise InputError(_OF_MASKS["damaged_picture"]) from None
     _check_size(Image.fromarray(mask).size, size)  # it may have been turned upright
     return mask
 
