@@ -1,4 +1,6 @@
+import asyncio
 import importlib.util
+import json
 
 import pytest
 from fastapi.testclient import TestClient
@@ -87,6 +89,30 @@ def test_a_failure_of_ours_shows_nothing_of_it(client, code, monkeypatch, make):
     monkeypatch.setattr(client.app.state.service.store, "decoded", lambda raw: 1 / 0)
     reply = client.post("/v1/images", content=b"x", headers={"content-type": "image/png"})
     assert code(reply) == (500, "internal_error")
+
+
+def test_who_waits_when_the_server_stops_waiting_is_told_so():
+    from openferret.serve.app import _Outermost
+    from openferret.serve.metrics import Metrics
+
+    sent = []
+
+    async def answer(scope, receive, send):
+        await asyncio.sleep(600)
+
+    async def send(message):
+        sent.append(message)
+
+    async def run():
+        scope = {"type": "http", "method": "POST", "path": "/v1/ask", "headers": []}
+        asked = asyncio.ensure_future(_Outermost(answer, Metrics())(scope, None, send))
+        await asyncio.sleep(0.01)
+        asked.cancel()
+        await asked
+
+    asyncio.run(run())
+    assert sent[0]["status"] == 503
+    assert json.loads(sent[1]["body"])["error"]["code"] == "shutting_down"
 
 
 def test_websockets_are_refused(client):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -22,15 +23,15 @@ from openferret.answer import Answer
 from openferret.serve import health, openai_chat, page, verbs, work
 from openferret.serve.asking import Service, new_id, new_job, outcome
 from openferret.serve.auth import Gate
-from openferret.serve.errors import ServeError, explain_invalid, internal_error
+from openferret.serve.errors import ServeError, explain_invalid, internal_error, shutting_down
 from openferret.serve.fetch import Fetcher
 from openferret.serve.jobs import Backend
 from openferret.serve.label_studio import label_studio_router
 from openferret.serve.limits import LIMITS, BodyLimit, Budget, Limits
 from openferret.serve.metrics import Metrics
 from openferret.serve.pictures import Picture, PictureStore
-
 from openferret.serve.reading import ReadAhead
+
 _log = logging.getLogger(__name__)
 
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "[::1]")
@@ -86,8 +87,8 @@ def create_app(
     async def life(app: FastAPI) -> AsyncIterator[None]:
         engine.start()
         yield
-        engine.close(_STOP_SECONDS)
         await reader.close()
+        engine.close(_STOP_SECONDS)
 
     app = FastAPI(
         title="OpenFerret",
@@ -99,9 +100,9 @@ def create_app(
         openapi_url=None,
     )
     budget = Budget(settings.limits.held)
-    app.state.page = page.read_page(page_folder)
     store = PictureStore(settings.limits, budget, settings.image_bytes, settings.image_seconds)
     reader = ReadAhead(engine, store)
+    app.state.page = page.read_page(page_folder)
     app.state.service = Service(
         engine,
         store,
@@ -168,6 +169,12 @@ class _Outermost:
             self.metrics.refused.labels(error.code).inc()
             if not status:
                 await _as_reply(error)(scope, receive, send_on)
+        except (
+            asyncio.CancelledError
+        ):  # the time for what was begun is up: who has seen nothing yet is told so
+            self.metrics.refused.labels("shutting_down").inc()
+            if not status:
+                await _as_reply(shutting_down())(scope, receive, send_on)
         except Exception as error:
             _log.error("%s failed: %s", name, type(error).__name__)
             self.metrics.refused.labels("internal_error").inc()

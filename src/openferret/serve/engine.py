@@ -22,7 +22,7 @@ from openferret.regions import Box
 from openferret.scene import Scene
 from openferret.serve import work
 from openferret.serve.caches import ByteCache
-from openferret.serve.errors import ServeError, internal_error
+from openferret.serve.errors import ServeError, internal_error, shutting_down
 from openferret.serve.fair import FairQueue
 from openferret.serve.jobs import Job, Subject
 from openferret.serve.metrics import Metrics
@@ -110,7 +110,7 @@ class Engine:
     def close(self, seconds: float) -> None:
         """Refuses those who wait and stops the thread; waits so long for it to end."""
         for job in self._queue.close():
-            job.fail(ServeError(503, "shutting_down", "the server is stopping"))
+            job.fail(shutting_down())
         if self._thread.is_alive():
             self._thread.join(seconds)
 

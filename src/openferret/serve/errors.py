@@ -48,6 +48,11 @@ def busy(code: str, message: str) -> ServeError:
     return ServeError(429, code, message, {"Retry-After": "1"})
 
 
+def shutting_down() -> ServeError:
+    """503: the server was told to stop."""
+    return ServeError(503, "shutting_down", "the server is stopping")
+
+
 def internal_error() -> ServeError:
     """500: ours, and nothing of it is shown."""
     return ServeError(500, "internal_error", "the server failed to answer; the fault is not yours")

@@ -18,7 +18,7 @@ from openferret.loading import LoadedModel
 from openferret.ray_cluster import connect
 from openferret.serve.caches import ByteCache
 from openferret.serve.engine import EngineSettings
-from openferret.serve.errors import ServeError, busy, internal_error
+from openferret.serve.errors import ServeError, busy, internal_error, shutting_down
 from openferret.serve.jobs import Job, Subject
 from openferret.serve.metrics import Metrics
 from openferret.serve.replica import Question, Refusal, Replica
@@ -137,7 +137,7 @@ class RayReplicas:
         """Refuses those who wait, and takes the replicas down."""
         self._closed.set()
         for job in list(self._tasks):
-            job.fail(ServeError(503, "shutting_down", "the server is stopping"))
+            job.fail(shutting_down())
         if self._thread.is_alive():
             self._thread.join(seconds)
         if self._handle is not None:
