@@ -31,6 +31,14 @@ def test_folders_for_label_studio_and_the_size_of_the_cache_are_handed_on(served
 
 
 @pytest.mark.parametrize(
+    ("host", "name"), [("127.0.0.2", "127.0.0.2"), ("::1", "[::1]"), ("127.0.0.1", "localhost")]
+)
+def test_it_answers_to_the_address_that_it_listens_on(served, host, name):
+    _, settings = served("--host", host)
+    assert name in settings.hosts
+
+
+@pytest.mark.parametrize(
     "words",
     [
         ["--picture-folder", "missing"],

@@ -97,7 +97,7 @@ def _settings(
     host: str, key_file: Path | None, deadline: float, fetch_hosts: list[str], folders: list[Path]
 ) -> ServerSettings:
     try:
-        from openferret.serve.app import ServerSettings
+        from openferret.serve.app import LOCAL_HOSTS, ServerSettings
         from openferret.serve.auth import read_keys
         from openferret.serve.folders import AllowedFolders
     except ModuleNotFoundError as error:
@@ -109,6 +109,7 @@ def _settings(
         raise InputError(f"{host} can be reached by others: give --api-key-file, or listen on 127.0.0.1")
     return ServerSettings(
         keys=keys,
+        hosts=(*LOCAL_HOSTS, f"[{host}]" if ":" in host else host),
         deadline=deadline,
         fetch_hosts=[name.strip().lower() for name in fetch_hosts],
         picture_folders=AllowedFolders.of(folders).folders,
