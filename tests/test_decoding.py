@@ -9,6 +9,7 @@ from PIL import Image
 
 from openferret.decoding import check_size, read_picture, upright_size
 from openferret.errors import InputError
+from openferret.images import load_image
 from openferret.masks import mask_from_png
 
 from . import odd_pictures
@@ -27,6 +28,18 @@ def test_the_mode_is_kept_and_orientation_applied():
     upright = read_picture(encode(stored, "PNG", exif=exif), "the mask")
     assert (upright.mode, upright.size) == ("I;16", (2, 3))
     assert np.asarray(upright).tolist() == [[3, 0], [4, 1], [5, 2]]
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("orientation", [3, 6])
+def test_a_picture_that_was_read_is_not_turned_again(kind, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stored = Image.fromarray(np.arange(0, 240, 10, dtype=np.uint8).reshape(4, 6))
+    upright = read_picture(encode(stored, kind, exif=exif), "the picture")
+    assert np.array_equal(upright, read_picture(upright, "the picture"))
+    assert np.array_equal(load_image(upright), load_image(load_image(upright)))
+    assert upright.size == ((4, 6) if orientation == 6 else (6, 4))
 
 
 def test_a_frame_beyond_its_animation_cannot_get_past_the_limit():

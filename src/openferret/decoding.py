@@ -39,6 +39,7 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 _SIDEWAYS = frozenset({5, 6, 7, 8})  # width and height are swapped
+_ORIENTED = ("exif", "Raw profile type exif", "XML:com.adobe.xmp", "xmp")  # where Pillow finds an orientation
 
 
 def read_picture(
@@ -176,7 +177,12 @@ def _decode(image: Image.Image, name: str, max_pixels: int) -> Image.Image:
         image.load()
         check_size(*image.size, name, max_pixels)
         turn = _TURNS.get(_orientation(image))
-        return image if turn is None else image.transpose(turn)
+        if turn is None:
+            return image
+        upright = image.transpose(turn)
+        for place in _ORIENTED:  # else whoever reads the picture again would turn it again
+            upright.info.pop(place, None)
+        return upright
 
 
 def _orientation(image: Image.Image) -> int:

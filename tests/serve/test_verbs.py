@@ -1,3 +1,4 @@
+import io
 import json
 
 import numpy as np
@@ -20,6 +21,34 @@ def events(reply):
 def image(client, make):
     raw = make.png(make.picture())
     return {"id": client.post("/v1/images", content=raw, headers={"content-type": "image/png"}).json()["id"]}
+
+
+@pytest.mark.parametrize(
+    ("kind", "mode"), [("JPEG", "RGB"), ("PNG", "RGB"), ("PNG", "RGBA"), ("WEBP", "RGBA")]
+)
+def test_a_picture_of_a_turned_camera_is_seen_upright_by_all(client, kind, mode):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    pixels = np.full((40, 60, len(mode)), 90, np.uint8)
+    pixels[:10, :20, :3] = 200
+    if mode == "RGBA":
+        pixels[:20, :, 3], pixels[20:, :, 3] = 255, 0
+    held = io.BytesIO()
+    Image.fromarray(pixels).save(held, kind, exif=exif)
+    headers = {"content-type": f"image/{kind.lower()}"}
+    sent = client.post("/v1/images", content=held.getvalue(), headers=headers).json()
+    assert (sent["width"], sent["height"]) == (40, 60)
+    store = client.app.state.service.store
+    picture = store._find(sent["id"])
+    assert np.asarray(picture.image)[5, 35].min() > 150  # the corner that was top left is top right
+    assert picture.alpha is None or picture.alpha.shape == (60, 40)
+    region = {"type": "box", "x1": 0, "y1": 45, "x2": 40, "y2": 60}
+    reply = client.post("/v1/refer", json={"image": {"id": sent["id"]}, "region": region}).json()["answer"]
+    assert reply["image"] == {"width": 40, "height": 60}
+    assert all(box["pixels"] == [0, 45, 40, 60] for one in reply["mentions"] for box in one["boxes"])
+    if mode == "RGBA":  # what is opaque is the region: the right half
+        reply = client.post("/v1/refer", json={"image": {"id": sent["id"]}}).json()["answer"]
+        assert all(box["pixels"] == [20, 0, 40, 60] for one in reply["mentions"] for box in one["boxes"])
 
 
 def test_a_picture_is_sent_once_asked_by_its_id_and_dropped(client, make, code):
