@@ -1,5 +1,6 @@
 """What `openferret serve` hands to the server, and what it refuses before a model is loaded."""
 
+import socket
 from importlib.util import find_spec
 from types import SimpleNamespace
 
@@ -17,7 +18,7 @@ def served(run, monkeypatch):
     monkeypatch.setattr(running, "run_server", lambda *given: kept.append(given))
 
     def serve(*words):
-        result = run("serve", *words)
+        result = run("serve", "--port", "0", *words)
         assert result.exit_code == 0, result.stderr
         return kept[-1][:2]
 
@@ -30,12 +31,19 @@ def test_folders_for_label_studio_and_the_size_of_the_cache_are_handed_on(served
     assert backend._scenes.size == 5_000_000
 
 
-@pytest.mark.parametrize(
-    ("host", "name"), [("127.0.0.2", "127.0.0.2"), ("::1", "[::1]"), ("127.0.0.1", "localhost")]
-)
+@pytest.mark.parametrize(("host", "name"), [("127.0.0.2", "127.0.0.2"), ("127.0.0.1", "localhost")])
 def test_it_answers_to_the_address_that_it_listens_on(served, host, name):
     _, settings = served("--host", host)
     assert name in settings.hosts
+
+
+def test_a_port_that_is_taken_is_said_before_the_model_is_loaded(run, monkeypatch):
+    monkeypatch.setattr(session, "load_model", lambda settings: pytest.fail("the model is loaded"))
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        result = run("serve", "--port", str(port))
+    assert result.exit_code == 2
+    assert f"port {port} of 127.0.0.1 cannot be listened on (address already in use)" in result.stderr
 
 
 @pytest.mark.parametrize(

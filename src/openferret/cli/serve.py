@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import socket
+import sys
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -67,6 +69,7 @@ def serve(
     least, most = _read_replicas(replicas)
     if most > 1 and not on_ray:
         raise InputError("--replicas belongs to --engine ray: one process holds one model")
+    _check_free(host, port)  # before a model is loaded
     from openferret.serve.engine import Engine, EngineSettings
     from openferret.serve.running import run_server
 
@@ -114,6 +117,20 @@ def _settings(
         fetch_hosts=[name.strip().lower() for name in fetch_hosts],
         picture_folders=AllowedFolders.of(folders).folders,
     )
+
+
+def _check_free(host: str, port: int) -> None:
+    try:
+        for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+            with socket.socket(family, kind, protocol) as probe:
+                if sys.platform != "win32":  # as the server will: what has just ended does not count
+                    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind(address)
+    except (OSError, UnicodeError) as error:
+        reason = (getattr(error, "strerror", None) or str(error)).lower()
+        raise InputError(
+            f"port {port} of {host} cannot be listened on ({reason}): give another --port or --host"
+        ) from None
 
 
 def _is_loopback(host: str) -> bool:
