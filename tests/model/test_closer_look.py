@@ -23,6 +23,18 @@ def test_crops_of_any_side_get_a_logit_for_each_noun():
             assert not torch.equal(logits[0], logits[1])  # where a region lies is read too
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_it_looks_in_half_precision_too(dtype):
+    torch.manual_seed(0)
+    model = CloserLook(EfficientNetLiteConfig(), nouns=5).eval()
+    pixels, bounds = torch.rand(1, 3, 32, 32), torch.tensor([[0.1, 0.1, 0.3, 0.4]])
+    with torch.no_grad():
+        expected = model(pixels, bounds)
+        logits = model.to(dtype)(pixels.to(dtype), bounds)
+    assert logits.dtype == torch.float32
+    torch.testing.assert_close(logits, expected, rtol=0.05, atol=0.02)
+
+
 @given(st.integers(1, 6), st.floats(0, 1), st.integers(0, 2**16))
 def test_what_both_think_is_a_probability_and_leaves_further_nouns_as_they_were(known, weight, seed):
     generator = torch.Generator().manual_seed(seed)

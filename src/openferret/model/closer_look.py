@@ -47,8 +47,9 @@ class CloserLook(nn.Module):
         seen = clamped(self.head(self.trunk(pixels)[2])).mean((-1, -2)).float()
         seen = functional.dropout(seen, 0.4, self.training)
         place = torch.cat([bounds, bounds[:, 2:] - bounds[:, :2]], dim=-1)
-        logits: Tensor = self.output(torch.cat([seen, place.to(seen.dtype)], dim=-1))
-        return logits
+        features = torch.cat([seen, place.to(seen.dtype)], dim=-1)
+        logits: Tensor = self.output(features.to(self.output.weight.dtype))
+        return logits.float()
 
 
 def agreed_nouns(named: Tensor, closer: Tensor, weight: float) -> Tensor:
