@@ -40,7 +40,8 @@ def pooled_features(feature_maps: Sequence[Tensor], points: Tensor, picture: Ten
         level_parts = torch.cat([values.mean(1), values.amax(1), everywhere], dim=-1)
         parts.append(functional.layer_norm(level_parts, level_parts.shape[-1:]))
     low, high = points.amin(1), points.amax(1)
-    return torch.cat([*parts, low, high, high - low], dim=-1)
+    place = torch.cat([low, high, high - low], dim=-1)
+    return torch.cat([*parts, place.to(parts[0].dtype)], dim=-1)
 
 
 def namer_features(
@@ -57,7 +58,7 @@ def namer_features(
     Returns:
         float [R, F].
     """
-    return torch.cat([pooled_features(feature_maps, points.to(vectors.dtype), picture), vectors], dim=-1)
+    return torch.cat([pooled_features(feature_maps, points, picture), vectors], dim=-1)
 
 
 class RegionNamer(nn.Module):
