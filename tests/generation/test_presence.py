@@ -60,7 +60,7 @@ def test_a_noun_is_on_a_picture_unless_no_proposal_is_one(tiny):
     expected = 1 - torch.stack([1 - score * one for score, one in zip(kept, named, strict=True)]).prod(0)
     assert encoded.nouns.shape == (1, 7)
     assert torch.allclose(encoded.nouns[0], expected, atol=1e-5)
-    assert encoded.repeat(2).nouns.shape == (2, 7)
+    assert encoded.at(torch.tensor([0, 0])).nouns.shape == (2, 7)
 
 
 def test_a_model_without_a_namer_has_seen_nothing(tiny):

@@ -76,12 +76,26 @@ def test_beams_and_several_samples_keep_each_rows_regions(loaded, pictures):
     assert len(loaded.model.generate(**inputs, max_new_tokens=3, num_beams=2, do_sample=False)) == 2
 
 
+def test_beams_and_several_samples_keep_each_rows_pictures(loaded, pictures):
+    prompts = [f"<image> <image> {WHAT} {WHAT}", f"<image> {WHAT}", "the dog"]
+    regions = [[(1, Point(5, 5)), (0, Box(20, 0, 50, 30))], [Box(0, 0, 9, 9)], []]
+    inputs = loaded.processor([*pictures, pictures[0][::-1]], prompts, regions)
+    once = loaded.model(**inputs).logits[:, -1]
+    for given in ("pixel_values", "encoded"):
+        if given == "encoded":
+            inputs["encoded"] = loaded.model.model.encode_pictures(inputs.pop("pixel_values"))
+        ids, expanded = loaded.model._expand_inputs_for_generation(3, **inputs)
+        repeated = loaded.model(input_ids=ids, **expanded).logits[:, -1]
+        torch.testing.assert_close(repeated, once.repeat_interleave(3, 0), rtol=1e-3, atol=1e-4)
+
+
 def test_pictures_encoded_before_give_the_same_logits(loaded, pictures):
     inputs = batch(loaded, pictures, [WHAT, WHAT], [[Point(5, 5)], [Point(9, 9)]])
     expected = loaded.model(**inputs).logits
     inputs["encoded"] = loaded.model.model.encode_pictures(inputs.pop("pixel_values"))
     torch.testing.assert_close(loaded.model(**inputs).logits, expected)
-    torch.testing.assert_close(inputs["encoded"].repeat(2).tokens[1], inputs["encoded"].tokens[0])
+    again = inputs["encoded"].at(torch.tensor([1, 0, 0])).tokens
+    torch.testing.assert_close(again, inputs["encoded"].tokens[[1, 0, 0]])
 
 
 def test_gradients_reach_the_sampler_the_projector_and_the_tower(loaded, pictures):

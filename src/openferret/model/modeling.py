@@ -164,27 +164,51 @@ class FerretForConditionalGeneration(FerretPreTrainedModel, GenerationMixin):
         input_ids: Tensor | None = None,
         **kwargs: Any,
     ) -> tuple[Tensor | None, dict[str, Any]]:
-        """Repeats each row `expand_size` times, and its picture and regions with it."""
-        regional = {name: kwargs.pop(name) for name in list(kwargs) if name.startswith("region_")}
-        encoded, picture = kwargs.pop("encoded", None), regional.pop("region_picture", None)
-        if picture is not None:
-            of_copy = (
-                picture[:, None] * expand_size + torch.arange(expand_size, device=picture.device)
-            ).flatten()
-            # Row-major order: all regions of a copy before those of the next.
-            order = of_copy.argsort(stable=True)
-            source = order // expand_size
-            for name, values in regional.items():
-                regional[name] = (
-                    values[source] if isinstance(values, Tensor) else [one[source] for one in values]
-                )
-            regional["region_picture"] = of_copy[order]
-        if encoded is not None:
-            regional["encoded"] = encoded.repeat(expand_size)
+        """Repeats each row `expand_size` times, and its pictures and regions with it."""
+        own = {
+            name: kwargs.pop(name)
+            for name in list(kwargs)
+            if name.startswith("region_") or name in ("encoded", "pixel_values")
+        }
+        encoded, pixels, picture = (own.get(name) for name in ("encoded", "pixel_values", "region_picture"))
+        seen = encoded if pixels is None else pixels
+        if input_ids is not None and seen is not None and expand_size > 1:
+            pictures, places, rows = self._copied_pictures(input_ids, len(seen), expand_size)
+            if pixels is not None:
+                own["pixel_values"] = pixels[pictures]
+            if encoded is not None:
+                own["encoded"] = encoded.at(pictures)
+            if picture is not None:
+                # Row-major order: all regions of a copy, as they stand in its text, before those of the next.
+                order = rows[picture].flatten().argsort(stable=True)
+                source = order // expand_size
+                for name in own.keys() & {"region_points", "region_anchors", "region_neighbors"}:
+                    value = own[name]
+                    several = not isinstance(value, Tensor)
+                    own[name] = [one[source] for one in value] if several else value[source]
+                own["region_picture"] = places[picture].flatten()[order]
         ids, others = super()._expand_inputs_for_generation(
             expand_size, is_encoder_decoder, input_ids, **kwargs
         )
-        return ids, others | regional
+        return ids, others | own
+
+    def _copied_pictures(
+        self, input_ids: Tensor, pictures: int, copies: int
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Each row's P pictures, once more for each copy of the row, which follow each other.
+
+        Returns:
+            int64 [P * copies], which picture stands there; and [P, copies], where each copy of a picture stands, and
+            in which row.
+        """
+        shown = (input_ids == self.config.image_token_id).sum(1) // self.config.picture_tokens
+        if int(shown.sum()) != pictures:  # the model says so once it embeds them
+            shown = shown.new_ones(pictures)
+        numbers = torch.arange(pictures, device=input_ids.device)
+        order = torch.cat([row.repeat(copies) for row in torch.split(numbers, shown.tolist())])
+        row = torch.arange(len(shown), device=input_ids.device).repeat_interleave(shown)
+        rows = row[:, None] * copies + torch.arange(copies, device=input_ids.device)
+        return order, order.argsort(stable=True).view(pictures, copies), rows
 
 
 AutoModelForImageTextToText.register(FerretConfig, FerretForConditionalGeneration, exist_ok=True)

@@ -40,24 +40,17 @@ class EncodedPictures:
     def __len__(self) -> int:
         return len(self.tokens)
 
-    def repeat(self, times: int) -> EncodedPictures:
-        """Each picture `times` times in a row, as `torch.repeat_interleave` orders them."""
+    def at(self, chosen: Tensor) -> EncodedPictures:
+        """Some of the pictures, in any order and as often as they are named: int64 [n] into B."""
 
-        def again(value: Tensor | None) -> Tensor | None:
-            return None if value is None else value.repeat_interleave(times, 0)
+        def some(value: Tensor | None) -> Tensor | None:
+            return None if value is None else value[chosen]
 
         return EncodedPictures(
-            self.tokens.repeat_interleave(times, 0),
-            tuple(one.repeat_interleave(times, 0) for one in self.maps),
-            *(
-                again(one)
-                for one in (
-                    self.objects,
-                    self.object_boxes,
-                    self.object_scores,
-                    self.object_distinct,
-                    self.nouns,
-                )
+            self.tokens[chosen],
+            tuple(one[chosen] for one in self.maps),
+            *map(
+                some, (self.objects, self.object_boxes, self.object_scores, self.object_distinct, self.nouns)
             ),
         )
 
