@@ -282,6 +282,7 @@ def test_the_json_form() -> None:
         {"text": "no"},
         {"image": {"width": 0, "height": 3}},
         {"image": None},
+        {"image": {"width": float("inf"), "height": 3}},  # which JSON can write
         {"mentions": [{"phrase": "a"}]},
         {"mentions": [{"phrase": "a", "span": [0, 1], "boxes": [{"pixels": [1, 2], "normalized": [1, 2]}]}]},
         {"mentions": 5},

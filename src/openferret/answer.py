@@ -148,7 +148,7 @@ class Answer:
             )
         except InputError:
             raise
-        except (KeyError, TypeError, ValueError, AttributeError) as problem:
+        except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as problem:
             raise InputError(
                 f"this is not the JSON form of an answer: {type(problem).__name__}: {problem}"
             ) from None
