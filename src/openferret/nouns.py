@@ -59,16 +59,26 @@ def singular(word: str) -> str:
     return word[:-1]
 
 
+def head_words(phrase: str) -> list[str]:
+    """The words before any preposition, lower-cased; the last is what the phrase names.
+
+    Example:
+        >>> head_words("Two brown dogs with collars")
+        ['two', 'brown', 'dogs']
+    """
+    words = WORDS.findall(phrase.lower())
+    for index, word in enumerate(words):
+        if word in PREPOSITIONS and index > 0:
+            return words[:index]
+    return words
+
+
 def head_noun(phrase: str) -> str:
-    """The last word before any preposition, lower-cased, its plural folded; "" if there is no word.
+    """The last of the `head_words`, its plural folded; "" if there is no word.
 
     Example:
         >>> head_noun("A group of young men"), head_noun("two brown dogs with collars")
         ('group', 'dog')
     """
-    words = WORDS.findall(phrase.lower())
-    for index, word in enumerate(words):
-        if word in PREPOSITIONS and index > 0:
-            words = words[:index]
-            break
+    words = head_words(phrase)
     return singular(words[-1]) if words else ""

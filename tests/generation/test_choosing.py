@@ -78,7 +78,8 @@ def test_the_namer_decides_which_of_two_is_written(tiny, monkeypatch, likely):
     names = ("dog", "ball", "man", "red", "box", "one", "picture")
     tokens = [processor.tokenize(name)[0] for name in names]
     monkeypatch.setattr(model.config, "nouns", names)
-    monkeypatch.setattr(model.config, "noun_token_ids", (*tokens, *tokens))
+    forms = tuple((number, (one,), (one,), False, 0.5, 0.5) for number, one in enumerate(tokens))
+    monkeypatch.setattr(model.config, "noun_forms", forms)
     certain = torch.full((1, 7), 1e-6)
     certain[0, names.index(likely)] = 1.0
     monkeypatch.setattr(Continuation, "nouns", lambda *_: certain)

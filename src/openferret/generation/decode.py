@@ -14,8 +14,9 @@ from openferret.checks import whole_number
 from openferret.coordinates import UnitBox, to_bin
 from openferret.generation.choosing import Choosing, choosing
 from openferret.generation.engines import AnyFerret
-from openferret.generation.evidence import ArticleEvidence, NounEvidence, lay_presence_over
+from openferret.generation.evidence import lay_presence_over
 from openferret.generation.locating import INSTANCE_THRESHOLD, find_phrases
+from openferret.generation.naming import NounEvidence
 from openferret.generation.prefix import Continuation, PicturePrefix
 from openferret.generation.questions import Question
 from openferret.processing.preparing import Preparing
@@ -86,6 +87,8 @@ class _Answer:
     Attributes:
         phrase: the tokens since an open `<phrase>`.
         nouns: float [N], what the namer would call the region, until a noun has been written.
+        begun: where in `ids` that noun begins.
+        named: that noun has just been written.
         seen: float [N], what the namer sees on the picture that a description has not named yet.
         choosing: what the namer thinks of the two things that the question offers.
     """
@@ -97,6 +100,8 @@ class _Answer:
     probabilities: list[float] = field(default_factory=list)
     complete: bool = False
     nouns: Tensor | None = None
+    begun: int | None = None
+    named: bool = False
     seen: Tensor | None = None
     choosing: Choosing | None = None
 
@@ -180,9 +185,6 @@ class _Writer:
         # -1 is no token: models that write coordinates as text have none of these.
         self.phrase, self.box, self.first_location = (-1 if one is None else one for one in ids)
         self.nouns: NounEvidence | None = None
-        if config.noun_token_ids:
-            self.nouns = NounEvidence(config.noun_token_ids, config.noun_weight, rows.model.device)
-            self.articles = ArticleEvidence(rows.processor, config.noun_token_ids, rows.model.device)
         self.stop = rows.processor.stop_ids
         self.generator = torch.Generator(rows.model.device).manual_seed(how.seed)
         allowed = {self.phrase, self.box, *self.stop}
@@ -204,20 +206,25 @@ class _Writer:
             first = logits[asking]
             lay_presence_over(model, rows.processor, rows.prefix.encoded, sought, first)
             logits[asking] = first
-        if self.nouns is not None and (
-            naming := [row for row, one in enumerate(questions) if one.naming or one.choice is not None]
-        ):
-            named = rows.nouns([questions[row].regions[0] for row in naming])
-            for row, nouns in zip(naming, named, strict=True):
+        if model.config.noun_forms:
+            self._ask_namer(answers, questions)
+
+    def _ask_namer(self, answers: Sequence[_Answer], questions: Sequence[Question]) -> None:
+        rows, config = self.rows, self.rows.model.config
+        if asking := [row for row, one in enumerate(questions) if one.naming or one.choice is not None]:
+            named = rows.nouns([questions[row].regions[0] for row in asking])
+            for row, nouns in zip(asking, named, strict=True):
                 choice = questions[row].choice
                 if choice is None:
                     answers[row].nouns = nouns
                 else:
-                    answers[row].choosing = choosing(rows.processor, model.config.nouns, nouns, choice)
-        if self.nouns is not None and rows.prefix.encoded.nouns is not None:
+                    answers[row].choosing = choosing(rows.processor, config.nouns, nouns, choice)
+        if rows.prefix.encoded.nouns is not None:
             for answer, one in zip(answers, questions, strict=True):
                 if one.describing:
                     answer.seen = rows.prefix.encoded.nouns[0]
+        if any(one.nouns is not None or one.seen is not None for one in answers):
+            self.nouns = NounEvidence(rows.processor, config.noun_forms, rows.model.device)
 
     def write(self, answer: _Answer, logits: Tensor) -> None:
         """Chooses an answer's next token, and after `<box>` adds what the locator says."""
@@ -247,33 +254,45 @@ class _Writer:
         if self.locates and not answer.phrase:
             # Without words there is nothing to locate; and how many boxes a phrase has, the locator has said.
             open_logits[self.box] = -torch.inf
-        if self.nouns is not None:
-            self._hear_namer(answer, open_logits, self.nouns)
+        barred = None if self.nouns is None else self._hear_namer(answer, open_logits, self.nouns)
         if answer.choosing is not None:
             answer.choosing.lay_over(answer.ids, open_logits)
         likely = open_logits.softmax(-1)
         if self.how.temperature > 0:
             drawn = (open_logits / self.how.temperature).softmax(-1)
             token = int(torch.multinomial(drawn, 1, generator=self.generator))
+        elif barred is not None:
+            token = int(open_logits.masked_fill(barred, -torch.inf).argmax())
         else:
             token = int(open_logits.argmax())
-        if answer.nouns is not None and token in self.articles:
-            token = self.articles.fitting(token, answer.nouns)
-        if self.nouns is not None and token in self.nouns:
-            answer.nouns = None  # what follows the noun ("a man in a shirt") the namer knows nothing of
-            if answer.seen is not None:
-                answer.seen = self.nouns.without(answer.seen, token)
+        if self.nouns is not None:
+            token = self._tell_namer(answer, token, self.nouns)
         return token, float(likely[token])
 
-    def _hear_namer(self, answer: _Answer, logits: Tensor, evidence: NounEvidence) -> None:
-        beginning = not answer.ids
+    def _hear_namer(self, answer: _Answer, logits: Tensor, evidence: NounEvidence) -> Tensor | None:
+        """Lets the namer change the next token's logits in place; what it returns, `NounEvidence.lay_over` says."""
         if answer.nouns is not None:
-            nouns = answer.nouns
-            if answer.ids and answer.ids[-1] in self.articles:
-                nouns = self.articles.after(answer.ids[-1], nouns)
-            evidence.lay_over(logits, nouns, beginning)
+            return evidence.lay_over(logits, answer.nouns, answer.ids, answer.begun)
+        if answer.named:
+            evidence.bar_noun(logits)
         elif answer.seen is not None and answer.phrase is not None:
-            evidence.lay_seen_over(logits, answer.seen, beginning)
+            evidence.lay_seen_over(logits, answer.seen, not answer.ids)
+        return None
+
+    def _tell_namer(self, answer: _Answer, token: int, evidence: NounEvidence) -> int:
+        """What was chosen, its article fitted; keeps what the namer still has a say in."""
+        answer.named = False
+        if answer.nouns is not None:
+            if evidence.is_article(token) and answer.begun is None:
+                return evidence.fitting(token, answer.nouns)
+            if answer.begun is None and evidence.begins_noun(token):
+                answer.begun = len(answer.ids)
+            if answer.begun is not None and not evidence.may_go_on([*answer.ids, token], answer.begun):
+                answer.nouns = None  # what follows the noun ("a man in a shirt") the namer knows nothing of
+                answer.named = True
+        elif answer.seen is not None and evidence.begins_noun(token):
+            answer.seen = evidence.without(answer.seen, token)
+        return token
 
     def _locate(self, answer: _Answer) -> list[int]:
         found = find_phrases(

@@ -8,19 +8,25 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from openferret.errors import WeightsError
+from openferret.generation.naming import Form, plain_shares
 from openferret.generation.native.updates import UPDATES_FILE, write_updates
 from openferret.kit.base_weights import cache_folder, file_sha256, writing_to_cache
 from openferret.kit.conversion import language_model, vision_model
 from openferret.kit.eight_bits import widened
+from openferret.phrases import takes_an
 from openferret.weight_files import share_weights
 
 ADAPTER_FILE = "adapter.safetensors"
 _COMPLETE = "complete.json"
+_UNUSED = 14 * 24 * 3600  # seconds
 
 
 def adapter_path() -> Path:
@@ -51,6 +57,8 @@ def ensure_kit(progress: bool = True) -> Path:
     adapter = adapter_path()
     folder = cache_folder() / f"kit-{file_sha256(adapter)[:16]}"
     if _is_current(folder):
+        with suppress(OSError):  # a cache that is only read
+            (folder / _COMPLETE).touch()
         return folder
     base, trunk = language_model(progress), vision_model(progress)
     with writing_to_cache():
@@ -60,10 +68,22 @@ def ensure_kit(progress: bool = True) -> Path:
             assemble(base, trunk, adapter, partial)
             share_weights(partial)
             mark_whole(partial)
-            for other in folder.parent.glob("kit-*"):  # of earlier adapters, or torn: 0.3 GB each
-                shutil.rmtree(other, ignore_errors=True)
+            shutil.rmtree(folder, ignore_errors=True)  # torn
             partial.rename(folder)
+            remove_unused(folder.parent)
     return folder
+
+
+def remove_unused(cache: Path) -> None:
+    """Removes Kits that are torn, or that nobody has opened for a while: 0.3 GB each.
+
+    Two versions of this package may share a cache, so others are not removed at once.
+    """
+    for folder in cache.glob("kit-*"):
+        with suppress(OSError):
+            if is_whole(folder) and time.time() - (folder / _COMPLETE).stat().st_mtime < _UNUSED:
+                continue
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def mark_whole(folder: Path) -> None:
@@ -123,7 +143,7 @@ def assemble(base: Path, trunk: Path, adapter: Path, out_dir: Path) -> None:
     config.vision_config.image_size = int(metadata.get("image_size", config.vision_config.image_size))
     tokenizer = add_tokens(AutoTokenizer.from_pretrained(base))
     config.nouns = tuple(metadata.get("nouns", "").split())
-    config.noun_token_ids = _first_tokens(tokenizer, list(config.nouns))
+    config.noun_forms = _noun_forms(tokenizer, config.nouns, json.loads(metadata.get("noun_forms", "{}")))
     with torch.device("meta"):
         model = FerretForConditionalGeneration(config)
     updates = _updates(trained, float(metadata.get("lora_scale", "nan")))
@@ -146,9 +166,22 @@ def assemble(base: Path, trunk: Path, adapter: Path, out_dir: Path) -> None:
     FerretProcessor.for_config(tokenizer, config).save_pretrained(out_dir)
 
 
-def _first_tokens(tokenizer: Any, nouns: list[str]) -> tuple[int, ...]:
-    """The first token of each noun after a space, then at the beginning of a text."""
-    return tuple(tokenizer(before + noun)["input_ids"][0] for before in (" ", "") for noun in nouns)
+def _noun_forms(
+    tokenizer: Any, nouns: Sequence[str], counts: Mapping[str, Mapping[str, Sequence[float]]]
+) -> tuple[Form, ...]:
+    """`FerretConfig.noun_forms` from how often each noun is said in which form, with an article and without.
+
+    Nouns of no form are left out; those of which nothing is known are said as a class name is.
+    """
+    forms: list[Form] = []
+    for number, noun in enumerate(nouns):
+        said = counts.get(noun, {noun: plain_shares(noun)})
+        whole = sum(map(sum, said.values()))
+        for form, (articles, others) in said.items():
+            after, first = (tuple(tokenizer(before + form)["input_ids"]) for before in (" ", ""))
+            shares = (round(articles / whole, 4), round(others / whole, 4))
+            forms.append((number, after, first, takes_an(form), *shares))
+    return tuple(forms)
 
 
 def _updates(trained: dict[str, Any], lora_scale: float) -> dict[str, tuple[Any, Any]]:

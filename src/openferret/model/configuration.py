@@ -66,9 +66,9 @@ class FerretConfig(FerretSizes, PreTrainedConfig):
         seen_exists_calibration: as exists_calibration, the same.
         nouns: what the namer's outputs stand for, region_nouns of them ("" for one that the two above do not count
             for), or none.
-        noun_token_ids: first tokens of the namer's nouns after a space, then at a text's beginning: 2 region_nouns of
-            them, or none if the namer is not to choose among nouns.
-        noun_weight: of the namer's opinion among nouns, 0..1; the rest is the language model's.
+        noun_forms: in which the namer's nouns are said (`openferret.generation.naming.Form`): a noun's number, the
+            form's tokens after a space and at a text's beginning, whether it takes "an", and which share of the noun's
+            phrases say it so with "a" or "an", and without. None if the namer is not to choose among nouns.
         closer_look_nouns: of these nouns the first so many are also recognised on crops round regions
             (`openferret.model.closer_look`); 0 for models that do not look closer.
         closer_look_side: side of the crops in pixels, a multiple of 32.
@@ -123,8 +123,7 @@ class FerretConfig(FerretSizes, PreTrainedConfig):
     seen_presence_calibration: tuple[float, ...] | list[float] = (0.5, 0.5, 0.0, 0.0)
     seen_exists_calibration: tuple[float, ...] | list[float] = (0.5, 0.5, 0.0, 0.0)
     nouns: tuple[str, ...] | list[str] = ()
-    noun_token_ids: tuple[int, ...] | list[int] = ()
-    noun_weight: float = 0.6
+    noun_forms: tuple[Any, ...] | list[Any] = ()
     closer_look_nouns: int = 0
     closer_look_side: int = 128
     closer_look_weight: float = 0.35
@@ -144,7 +143,7 @@ class FerretConfig(FerretSizes, PreTrainedConfig):
         self.seen_presence_calibration = tuple(self.seen_presence_calibration)
         self.seen_exists_calibration = tuple(self.seen_exists_calibration)
         self.nouns = tuple(self.nouns)
-        self.noun_token_ids = tuple(self.noun_token_ids)
+        self.noun_forms = tuple(map(_frozen, self.noun_forms))
         self._check()
 
     def _check(self) -> None:
@@ -170,20 +169,13 @@ class FerretConfig(FerretSizes, PreTrainedConfig):
             f"object_tokens must lie between 0 and the tower's {self.map_side**2} cells",
         )
         require(self.region_nouns >= 0, "region_nouns must be 0 or more")
-        tokens = self.noun_token_ids
-        words = self.text_config.vocab_size
         require(
-            len(tokens) in (0, 2 * self.region_nouns)
-            and all(isinstance(one, int) and 0 <= one < words for one in tokens),
-            "noun_token_ids must be two tokens for each of region_nouns, or none",
+            all(self._is_form(one) for one in self.noun_forms),
+            "each of noun_forms must be a number below region_nouns, tokens twice, true or false, two shares in 0..1",
         )
         require(
             len(self.nouns) in (0, self.region_nouns) and all(isinstance(one, str) for one in self.nouns),
             "nouns must be a text for each of region_nouns, or none",
-        )
-        require(
-            isinstance(self.noun_weight, int | float) and 0 <= self.noun_weight <= 1,
-            "noun_weight must lie between 0 and 1",
         )
         require(
             0 <= self.closer_look_nouns <= self.region_nouns,
@@ -227,6 +219,28 @@ class FerretConfig(FerretSizes, PreTrainedConfig):
         given = [one for one in ids if one is not None]
         require(len(set(given)) == len(given), "two special tokens share an id")
         _ = self.geometry
+
+    def _is_form(self, given: Any) -> bool:
+        if not isinstance(given, tuple) or len(given) != 6:
+            return False
+        number, after, first, takes_an, *shares = given
+        tokens = isinstance(after, tuple) and isinstance(first, tuple) and bool(after) and bool(first)
+        return (
+            _below(number, self.region_nouns)
+            and tokens
+            and all(_below(one, self.text_config.vocab_size) for one in (*after, *first))
+            and isinstance(takes_an, bool)
+            and all(isinstance(one, int | float) and 0 <= one <= 1 for one in shares)
+        )
+
+
+def _below(number: Any, bound: int) -> bool:
+    return isinstance(number, int) and 0 <= number < bound
+
+
+def _frozen(given: Any) -> Any:
+    """JSON's lists as tuples."""
+    return tuple(map(_frozen, given)) if isinstance(given, list | tuple) else given
 
 
 def kit_config(text_config: PreTrainedConfig, region_nouns: int, closer_look: bool = False) -> FerretConfig:

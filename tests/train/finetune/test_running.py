@@ -119,10 +119,19 @@ def test_the_memory_that_is_lacking_is_said_with_a_smaller_batch(settings, monke
         run(settings)
 
 
-def test_new_nouns_change_nothing_that_was_known(tiny):
+def test_new_nouns_change_nothing_that_was_known(tiny, monkeypatch):
     loaded = tiny.loaded("kit")
+    known = (0, (5,), (6,), False, 0.9, 0.1)
+    monkeypatch.setattr(loaded.model.config, "noun_forms", (known,))
     wider = add_nouns(loaded, ["acme dog", "ball"])
     assert wider.config.region_nouns == 9
+    acme, ball = (tuple(loaded.processor.tokenize(f" {one}")) for one in ("acme dog", "ball"))
+    forms = wider.config.noun_forms
+    assert [(number, after, an) for number, after, _, an, *_ in forms[1:]] == [
+        (7, acme, True),
+        (8, ball, False),
+    ]
+    assert forms[0] == known
     pooled = torch.randn(3, loaded.model.model.namer.hidden.in_features)
     before, after = loaded.model.model.namer(pooled), wider.model.namer(pooled)
     assert torch.allclose(before, after[:, :7], atol=1e-5)

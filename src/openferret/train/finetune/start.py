@@ -5,16 +5,17 @@ from __future__ import annotations
 import copy
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
 from safetensors import safe_open
 
 from openferret.auto import FerretForConditionalGeneration
+from openferret.generation.naming import Form, plain_shares
 from openferret.kit.assemble import adapter_path
 from openferret.loading import LoadedModel, load_model
-from openferret.phrases import with_determiner
+from openferret.phrases import takes_an, with_determiner
 from openferret.train.weights.checkpoint import explained_disk
 from openferret.weight_files import share_weights
 
@@ -95,6 +96,13 @@ def memory_phrases(classes: Sequence[str]) -> tuple[str, ...]:
     return tuple(with_determiner(noun) for noun in kit_nouns() if noun and noun not in classes)
 
 
+def _forms(loaded: LoadedModel, nouns: Sequence[str], first: int) -> Iterator[Form]:
+    """Nouns as class names are said, numbered from `first`."""
+    for number, noun in enumerate(nouns, start=first):
+        after, beginning = (tuple(loaded.processor.tokenize(before + noun)) for before in (" ", ""))
+        yield number, after, beginning, takes_an(noun), *plain_shares(noun)
+
+
 @torch.no_grad()
 def add_nouns(loaded: LoadedModel, nouns: Sequence[str]) -> FerretForConditionalGeneration:
     """The same model with further outputs of its namer, of which it says nothing yet.
@@ -110,12 +118,11 @@ def add_nouns(loaded: LoadedModel, nouns: Sequence[str]) -> FerretForConditional
     config.region_nouns += len(nouns)
     if config.nouns:  # nothing has been fitted yet of what it means that the namer sees one of these
         config.nouns = (*config.nouns, *("" for _ in nouns))
-    if known := list(config.noun_token_ids):  # first tokens after a space, then of a text
-        half = len(known) // 2
-        after, first = (
-            [loaded.processor.tokenize(before + noun)[0] for noun in nouns] for before in (" ", "")
+    if config.noun_forms:
+        config.noun_forms = (
+            *config.noun_forms,
+            *_forms(loaded, nouns, loaded.model.config.region_nouns),
         )
-        config.noun_token_ids = (*known[:half], *after, *known[half:], *first)
     wider = FerretForConditionalGeneration(config)
     state = loaded.model.state_dict()
     table = loaded.model.get_input_embeddings().weight

@@ -6,7 +6,8 @@ On dev (300 train pictures that are never trained on), logistic fits of four eve
 right; an instance's box is right (IoU >= 0.5 with any box of the phrase); the phrase is in the picture at all, by
 what is said to "Where is ...?" and to "Is there ...?" (against as many phrases of other pictures; and, with the same
 weight, COCO's classes on train pictures, or those that a detector has seen on dev), with what the namer sees and, for
-nouns that it does not know, without.
+nouns that it does not know, without. Beside them it writes in which forms the other train pictures' phrases say the
+namer's nouns.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ from openferret.model.pictures import EncodedPictures
 from openferret.scene import Scene
 from openferret.train.stages.detected import Companions, read_detections, with_detections
 from openferret.train.stages.dialogues import Writer
+from openferret.train.stages.noun_forms import count_forms
 from openferret.train.stages.pictures import WHOLE, coco_records, flickr_record
 from openferret.train.stages.states import plain_errors
 from openferret.train.stages.trunk import KIT_SAMPLER
@@ -208,6 +210,15 @@ def gather(ferret: Ferret, data: Path, most: int = 6) -> Found:
     return found
 
 
+def said_forms(data: Path) -> dict[str, dict[str, tuple[int, int]]]:
+    """`count_forms` of what names one box each on the train pictures, but for dev's."""
+    names = (data / "train.txt").read_text().split()
+    kept_back = development_names(names)
+    pictures = read_entities(data, [name for name in names if name not in kept_back])
+    records = (flickr_record(row, one) for row, one in enumerate(pictures))
+    return count_forms(one.text for record in records for one in record.named if len(one.boxes) == 1)
+
+
 def _agreements(ferret: Ferret, encoded: EncodedPictures, ids: list[list[int]]) -> list[float]:
     length = max(len(one) for one in ids)
     padded = torch.tensor([one + [0] * (length - len(one)) for one in ids])
@@ -257,7 +268,10 @@ def main() -> None:
             for threshold in (PRESENCE_THRESHOLD, 0.5):
                 there, absent = told_apart(captions[name], fit, threshold)
                 print(f"  at {threshold}: {there:.3f} of dev's are found, {absent:.3f} of the others are not")
-    save_file(tensors, options.adapter, metadata=metadata | {"calibration": json.dumps(fitted)})
+    nouns = set(metadata.get("nouns", "").split())
+    forms = {noun: said for noun, said in said_forms(options.data).items() if noun in nouns}
+    found = {"calibration": json.dumps(fitted), "noun_forms": json.dumps(forms)}
+    save_file(tensors, options.adapter, metadata=metadata | found)
 
 
 if __name__ == "__main__":
