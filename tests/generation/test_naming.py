@@ -82,7 +82,8 @@ def test_the_language_model_has_its_share_in_the_beginning():
     assert likeliest(evidence(), logits, nouns, []) not in (A, AN)
 
 
-def test_after_an_article_only_what_is_said_with_one_is_likely():
+def test_after_an_article_only_what_is_said_with_one_is_likely(monkeypatch):
+    monkeypatch.setattr("openferret.generation.naming.NAMED_WEIGHT", 1.0)
     nouns = torch.tensor([0.2, 0.5, 0.2, 0.1])
     logits = flat()
     evidence().lay_over(logits, nouns, [A])
@@ -107,7 +108,8 @@ def test_a_noun_is_said_in_the_form_that_the_language_model_wants():
     assert int(logits.argmax()) == men
 
 
-def test_forms_of_one_first_token_are_added_up():
+def test_forms_of_one_first_token_are_added_up(monkeypatch):
+    monkeypatch.setattr("openferret.generation.naming.NAMED_WEIGHT", 1.0)
     logits = flat()
     forms = [form(0, MAN, 0.0), form(1, GRASS, 0.0), form(2, GRASS, 0.0)]
     known = evidence(forms)
@@ -126,8 +128,11 @@ LONG = [form(0, MAN, 0.0, then=(BOARD,)), form(1, MAN, 0.0, then=(BOARDER, RED))
     ("nouns", "tokens"),
     [([0.6, 0.2, 0.2], [BOARD]), ([0.2, 0.7, 0.1], [BOARDER, RED]), ([0.1, 0.1, 0.8], [])],
 )
-def test_a_noun_of_several_tokens_is_written_to_its_end(nouns, tokens):
-    known, written = evidence(LONG), [THE, MAN]
+@pytest.mark.parametrize(
+    "forms", [LONG, [[one, [*after], [*first], *rest] for one, after, first, *rest in LONG]]
+)
+def test_a_noun_of_several_tokens_is_written_to_its_end(forms, nouns, tokens):
+    known, written = evidence(forms), [THE, MAN]
     while known.may_go_on(written, 1):
         logits = flat()
         logits[A] = 9.0  # the language model wants to go elsewhere

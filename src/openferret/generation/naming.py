@@ -25,6 +25,7 @@ SEEN_WEIGHT = 0.9
 """Of what the namer sees on a picture, beside the language model's full weight, where a description names something."""
 _NEVER_CERTAIN = 1e-4
 _LEAST = 1e-6
+_RARE = 1e-3
 _USUAL = math.log(0.6 / 0.4)
 """Log odds of an article at the beginning of what names a region."""
 
@@ -83,7 +84,8 @@ class NounEvidence:
     def __init__(self, processor: Preparing, forms: Sequence[Form], device: torch.device) -> None:
         noun, after, first, takes_an, *shares = zip(*forms, strict=True)
         self._noun = torch.tensor(noun, device=device)
-        self._places = [_Place.of(one, device) for one in (after, first)]
+        # A folder that was opened without transformers has JSON's lists.
+        self._places = [_Place.of(tuple(map(tuple, one)), device) for one in (after, first)]
         self._takes_an = torch.tensor(takes_an, device=device)
         self._with, self._without = (torch.tensor(one, device=device) for one in shares)
         self._known = frozenset(one[0] for one in (*after, *first))
@@ -238,7 +240,8 @@ class NounEvidence:
         own = _log_odds(logits, tokens)
         if not own.isfinite():
             return None
-        wanted = chosen.clamp(min=_LEAST).log() - other.clamp(min=_LEAST).log() + told
+        # What nobody has said in thousands of phrases may still be said.
+        wanted = chosen.clamp(min=_RARE).log() - other.clamp(min=_RARE).log() + told
         logits[tokens] += wanted - own
         among = torch.zeros_like(logits, dtype=torch.bool).index_fill(0, tokens, True)
         return ~among if wanted >= 0 else among
