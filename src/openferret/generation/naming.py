@@ -73,7 +73,7 @@ class _Place:
 
 
 class NounEvidence:
-    """The namer's opinion as tokens: it chooses the noun, the language model how it is said.
+    """The namer's opinion as tokens: mostly it chooses the noun, and the language model how it is said.
 
     Args:
         processor: of the model.
