@@ -58,14 +58,20 @@ def test_a_coco_json_is_counted(photos, tmp_path):
     assert data.pictures[0].boxes == {"cat": ((0.1, 0.1, 0.4, 0.4),)}
 
 
-def test_a_yolo_folder_is_read_in_all_its_splits(photos, tmp_path):
-    home = tmp_path / "yolo"
+def yolo_of_two_splits(photos, folder):
+    """A YOLO folder of two of the photos, a cat in the middle of each."""
+    home = folder / "yolo"
     for split, number in (("train", 0), ("val", 1)):
         (home / "images" / split).mkdir(parents=True)
         (home / "labels" / split).mkdir(parents=True)
         (photos / f"{number}.png").rename(home / "images" / split / f"{number}.png")
         (home / "labels" / split / f"{number}.txt").write_text("0 0.5 0.5 0.2 0.2\n")
     (home / "data.yaml").write_text("names: [cat]\ntrain: images/train\nval: images/val\n")
+    return home
+
+
+def test_a_yolo_folder_is_read_in_all_its_splits(photos, tmp_path):
+    home = yolo_of_two_splits(photos, tmp_path)
     for given in (home, home / "data.yaml"):
         data = read_own_data(given, home)
         assert [one.file for one in data.pictures] == ["images/train/0.png", "images/val/1.png"]
@@ -184,14 +190,8 @@ def test_what_is_there_without_a_usable_box_is_not_taught_as_absent(photos, tmp_
 
 
 def test_damaged_pictures_of_every_split_are_named_once(photos, tmp_path):
-    home = tmp_path / "yolo"
-    for split, number in (("train", 0), ("val", 1)):
-        (home / "images" / split).mkdir(parents=True)
-        (home / "labels" / split).mkdir(parents=True)
-        (photos / f"{number}.png").rename(home / "images" / split / f"{number}.png")
-        (home / "labels" / split / f"{number}.txt").write_text("0 0.5 0.5 0.2 0.2\n")
+    home = yolo_of_two_splits(photos, tmp_path)
     (home / "images/val/2.png").write_text("no picture")
-    (home / "data.yaml").write_text("names: [cat]\ntrain: images/train\nval: images/val\n")
     data = read_own_data(home, home)
     assert len(data.damaged) == 1
     with pytest.raises(InputError, match=r"1 of 3 pictures cannot be opened: .*images/val/2\.png"):
