@@ -173,6 +173,14 @@ def test_bad_input_is_named_counted_and_skipped(recipe, tmp_path, broken):
     assert built["samples"] > 0
 
 
+@pytest.mark.parametrize("change", [{"broken": ["cut"]}, {"source": {"options": {}}}])
+def test_nothing_is_called_absent_or_all_where_annotations_may_be_missing(recipe, tmp_path, change):
+    build(recipe(**change), tmp_path / "out")
+    samples = [*Dataset.open(tmp_path / "out").samples()]
+    assert any(one.task == "object" for one in samples)
+    assert not [one.id for one in samples if one.negative or one.task == "all_instances"]
+
+
 @pytest.mark.parametrize("broken", [["missing"], ["damaged"], ["boxes"], ["cut"]])
 def test_bad_input_ends_the_build_if_the_recipe_says_so(recipe, tmp_path, broken):
     with pytest.raises(InputError):
