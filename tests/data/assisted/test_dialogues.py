@@ -1,5 +1,6 @@
 import re
 import threading
+from dataclasses import replace
 
 import pytest
 
@@ -267,3 +268,10 @@ def test_the_examples_that_ship_hold_themselves():
         draft = Draft(one, kind, "0", 0)
         verified = verify_dialogue(dialogue, write_context(one, lexicon), draft, lexicon)
         assert verified.repairs == ()
+
+
+def test_a_crowd_is_not_told_as_one_thing():
+    one = record()
+    crowd = AnnotatedObject("3", Box(0, 0, 900, 900), ("person",), is_crowd=True)
+    context = write_context(replace(one, objects=(crowd, *one.objects), relationships=()), load_lexicon())
+    assert [spot.names[0] for spot in context.spots] == ["dog", "man", "a man in red"]
