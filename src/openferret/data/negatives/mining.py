@@ -217,6 +217,8 @@ def _other_numbers(phrase: str, entity: Entity, things: Things) -> list[Absent]:
     number = stated_number(phrase)
     if number is None or number < 2 or number != len(entity.boxes) or number + 2 >= len(NUMBERS):
         return []
+    if any(stated_number(one) not in (None, number) for one in entity.phrases):
+        return []  # one caption counts three of them, another four
     rest = phrase.split(" ", 1)[1]
     others = [one for one in things.entities if one is not entity]
     if any(things.lexicon.may_be(rest, other) for one in others for other in one.phrases):
@@ -241,12 +243,22 @@ def _other_colours(things: Things, chance: random.Random) -> Iterator[Absent]:
         ]
         if len(colours) != 1 or alike:
             continue
+        seen = {*one.attributes, *_told_colours(one.name, things)}
         new = [
             colour
             for colour in lexicon.groups["colours"]
-            if not any(lexicon.may_look(colour, word) for word in one.attributes)
+            if not any(lexicon.may_look(colour, word) for word in seen)
         ]
         if new:
             yield Absent(
                 f"{chance.choice(new)} {one.name}", "attribute", (f"{colours[0]} {one.name}", (one.box,))
             )
+
+
+def _told_colours(name: str, things: Things) -> Iterator[str]:
+    """Colours in descriptions, captions and expressions that speak of such a thing: not every shirt has a box."""
+    record, lexicon = things.record, things.lexicon
+    for one in (*record.descriptions, *record.captions, *record.expressions):
+        if any(lexicon.may_be(name, noun) for noun in things.nouns(one.text)):
+            words = re.findall(r"[a-z]+", one.text.lower())
+            yield from (word for word in words if word in lexicon.groups["colours"])
