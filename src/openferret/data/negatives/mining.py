@@ -183,11 +183,17 @@ def _other_things(phrase: str, boxes: tuple[Box, ...], things: Things, analogies
         if things.lexicon.may_be(candidate, bare):
             if things.lexicon.word(candidate) == head and _attribute_is_new(bare, candidate, head, things):
                 found.append(Absent(candidate, "attribute", (phrase, boxes)))
-        elif things.is_absent(candidate):
+        elif _is_known(candidate, things.lexicon) and things.is_absent(candidate):
             found.append(Absent(candidate, "entity", (phrase, boxes)))
     kinds = {one.kind for one in found}
     # A few of each kind, so that the seventeen other colours of a shirt do not outnumber the one other person.
     return [one for kind in sorted(kinds) for one in [one for one in found if one.kind == kind][:6]]
+
+
+def _is_known(name: str, lexicon: Lexicon) -> bool:
+    """Whether the lexicon can tell what a name means: of a word that it lacks ("pooch") nobody knows that it is no dog."""
+    word = lexicon.word(name)
+    return word in lexicon.nouns or word in lexicon.rivals or word in lexicon.anybody
 
 
 def _attribute_is_new(phrase: str, candidate: str, head: str, things: Things) -> bool:
@@ -258,7 +264,8 @@ def _other_colours(things: Things, chance: random.Random) -> Iterator[Absent]:
 def _told_colours(name: str, things: Things) -> Iterator[str]:
     """Colours in descriptions, captions and expressions that speak of such a thing: not every shirt has a box."""
     record, lexicon = things.record, things.lexicon
-    for one in (*record.descriptions, *record.captions, *record.expressions):
-        if any(lexicon.may_be(name, noun) for noun in things.nouns(one.text)):
-            words = re.findall(r"[a-z]+", one.text.lower())
+    texts = [one.text for one in record.descriptions] + [one.text for one in record.captions]
+    for text in [*texts, *(one.text for one in record.expressions)]:
+        if any(lexicon.may_be(name, noun) for noun in things.nouns(text)):
+            words = re.findall(r"[a-z]+", text.lower())
             yield from (word for word in words if word in lexicon.groups["colours"])
