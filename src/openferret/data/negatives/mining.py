@@ -191,7 +191,7 @@ def _other_things(phrase: str, boxes: tuple[Box, ...], things: Things, analogies
 
 
 def _is_known(name: str, lexicon: Lexicon) -> bool:
-    """Whether the lexicon can tell what a name means: of a word that it lacks ("pooch") nobody knows that it is no dog."""
+    """Whether the lexicon can tell what a name means: nobody knows that a word it lacks ("pooch") is no dog."""
     word = lexicon.word(name)
     return word in lexicon.nouns or word in lexicon.rivals or word in lexicon.anybody
 

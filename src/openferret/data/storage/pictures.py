@@ -11,7 +11,7 @@ import tarfile
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 from openferret.checks import shorten
 from openferret.data.files.atomic import whole_file
@@ -142,7 +142,7 @@ def add_picture(shard: tarfile.TarFile, name: str, content: bytes) -> None:
         raise InputError(f"the picture {shorten(name)} cannot be put in a tar file: {error}") from None
 
 
-def _form(member: tarfile.TarInfo) -> int:
+def _form(member: tarfile.TarInfo) -> Literal[0, 2]:
     """The plain form, unless the name is too long for it: then a header before the member holds it."""
     try:
         member.tobuf(tarfile.USTAR_FORMAT)
