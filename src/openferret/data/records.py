@@ -43,10 +43,13 @@ class Vocabulary:
         categories: all of them.
         exhaustive: whether each picture was searched for all of them, so that what is not annotated is absent.
             Not so for LVIS (see `Record.absent`) nor for words freely chosen (Visual Genome).
+        instances: whether of a category that a picture has every instance is annotated, but for
+            `Record.not_exhaustive`: then "all of them" and how many there are is known.
     """
 
     categories: tuple[Category, ...]
     exhaustive: bool
+    instances: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from http.client import HTTPException
+from http.client import HTTPException, HTTPResponse
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -19,6 +19,7 @@ from openferret.errors import InputError, OpenFerretError
 from openferret.eval.files import parse_json
 
 _LARGEST_REPLY = 16 * 2**20
+_PIECE = 1 << 16
 _AGAIN = {408, 409, 425, 429, 500, 502, 503, 504, 529}
 _LONGEST_WAIT = 600.0
 
@@ -30,12 +31,16 @@ class TransportError(OpenFerretError):
         reason: in a few words.
         may_pass: whether the same request may succeed later.
         wait: seconds that the server asks to wait, or None.
+        lost: whether the request went out and its reply did not come, or cannot be read: it may have to be paid for.
     """
 
-    def __init__(self, reason: str, may_pass: bool = False, wait: float | None = None) -> None:
+    def __init__(
+        self, reason: str, may_pass: bool = False, wait: float | None = None, lost: bool = False
+    ) -> None:
         super().__init__(reason)
         self.may_pass = may_pass
         self.wait = wait
+        self.lost = lost
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
@@ -107,16 +112,33 @@ def post_chat(server: ChatServer, body: bytes) -> bytes:
     opener = urllib.request.build_opener(_NoRedirects)
     try:
         with opener.open(request, timeout=server.timeout) as reply:
-            content: bytes = reply.read(_LARGEST_REPLY + 1)
+            content = _read_in_time(reply, server.timeout)
     except urllib.error.HTTPError as error:
         with error:  # it is the reply, and holds the connection
             wait = _seconds(error.headers.get("Retry-After"), error.headers.get("Date"))
         raise TransportError(f"HTTP {error.code} {error.reason}", error.code in _AGAIN, wait) from None
     except (OSError, ValueError, HTTPException) as error:  # refused, timed out, torn, no such host, not HTTP
-        raise TransportError(f"{type(error).__name__}: {error}", may_pass=True) from None
+        lost = not isinstance(error, urllib.error.URLError)  # which is told before a request is out
+        raise TransportError(f"{type(error).__name__}: {error}", may_pass=True, lost=lost) from None
     if len(content) > _LARGEST_REPLY:
-        raise TransportError(f"a reply of more than {_LARGEST_REPLY >> 20} MB")
+        raise TransportError(f"a reply of more than {_LARGEST_REPLY >> 20} MB", lost=True)
     return content
+
+
+def _read_in_time(reply: HTTPResponse, seconds: float) -> bytes:
+    """All of a reply, or a little more than the most that is taken.
+
+    The socket's own limit is for each piece: a server that sends a byte now and then would hold a thread for ever.
+    """
+    end = time.monotonic() + seconds
+    pieces: list[bytes] = []
+    size = 0
+    while size <= _LARGEST_REPLY and (piece := reply.read1(_PIECE)):
+        if time.monotonic() > end:
+            raise TimeoutError("the reply took too long")
+        pieces.append(piece)
+        size += len(piece)
+    return b"".join(pieces)
 
 
 def decoded_reply(content: bytes) -> Mapping[str, Any]:
@@ -128,9 +150,9 @@ def decoded_reply(content: bytes) -> Mapping[str, Any]:
     try:
         reply = parse_json(content.decode("utf-8"), "the reply")
     except (InputError, UnicodeDecodeError) as error:
-        raise TransportError(str(error), may_pass=True) from None
+        raise TransportError(str(error), may_pass=True, lost=True) from None
     if not isinstance(reply, Mapping):
-        raise TransportError("a reply that is not a JSON object", may_pass=True)
+        raise TransportError("a reply that is not a JSON object", may_pass=True, lost=True)
     return reply
 
 

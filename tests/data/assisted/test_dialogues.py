@@ -1,5 +1,6 @@
 import re
 import threading
+from dataclasses import replace
 
 import pytest
 
@@ -267,3 +268,23 @@ def test_the_examples_that_ship_hold_themselves():
         draft = Draft(one, kind, "0", 0)
         verified = verify_dialogue(dialogue, write_context(one, lexicon), draft, lexicon)
         assert verified.repairs == ()
+
+
+def test_a_crowd_is_not_told_as_one_thing():
+    one = record()
+    crowd = AnnotatedObject("3", Box(0, 0, 900, 900), ("person",), is_crowd=True)
+    context = write_context(replace(one, objects=(crowd, *one.objects), relationships=()), load_lexicon())
+    assert [spot.names[0] for spot in context.spots] == ["dog", "man", "a man in red"]
+
+
+def test_half_characters_in_the_json_of_a_reply_end_no_run(tmp_path):
+    said = r'[{"question": "What \ud800 is it?", "answer": "A dog [0.100, 0.100, 0.300, 0.300]."}]'
+    with scripted(lambda *_: said) as (url, _):
+        assert write_dialogues([record()], tmp_path, assistant(url, tmp_path, refine=False)).accepted == 1
+    (sample,) = read_dialogues(tmp_path)
+    assert sample.turns[0].text == "What \ufffd is it?"
+
+
+def test_the_mark_of_the_picture_is_no_word_of_a_dialogue():
+    with pytest.raises(Rejected, match="<image>"):
+        verify(GOOD.replace("It is", "<image> It is"))

@@ -1,7 +1,11 @@
 import os
+import signal
+import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
@@ -29,6 +33,52 @@ def test_an_error_of_a_job_is_raised_here():
 def test_a_process_that_is_ended_from_outside_is_told():
     with open_engine("local", 2) as engine, pytest.raises(InputError, match="goes on where it stopped"):
         list(engine.run([Job(os._exit, (1,))]))
+
+
+WORK = """
+import os, sys, time
+from pathlib import Path
+from openferret.data.building.engine import Job, Processes
+
+def work(folder):
+    (Path(folder) / str(os.getpid())).touch()
+    time.sleep(0.1)
+    return {}
+
+if __name__ == "__main__":
+    with Processes(2) as engine:
+        list(engine.run([Job(work, (sys.argv[1],))] * 10_000))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="processes are looked for in /proc")
+def test_workers_of_a_build_that_is_killed_end_with_it(tmp_path):
+    (tmp_path / "seen").mkdir()
+    (tmp_path / "main.py").write_text(WORK)
+    child = subprocess.Popen(
+        [sys.executable, tmp_path / "main.py", tmp_path / "seen"], stderr=subprocess.DEVNULL
+    )
+    try:
+        assert _within(60, lambda: len(list((tmp_path / "seen").iterdir())) == 2)
+    finally:
+        child.kill()
+        child.wait()
+    workers = [Path("/proc") / file.name for file in (tmp_path / "seen").iterdir()]
+    try:
+        assert _within(20, lambda: not any(one.exists() for one in workers))
+    finally:
+        for one in workers:
+            with suppress(ProcessLookupError):
+                os.kill(int(one.name), signal.SIGKILL)
+
+
+def _within(seconds, holds):
+    end = time.monotonic() + seconds
+    while not holds():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.05)
+    return True
 
 
 @pytest.mark.slow

@@ -27,6 +27,14 @@ def test_ids_are_compared_within_their_origin():
     assert leaks.find(picture(file="mine/000000000009.jpg", id="a", source="mine"), None) == ("pope", "id")
 
 
+def test_a_photo_of_flickr30k_is_known_in_other_sources_by_its_number(tmp_path):
+    (tmp_path / "val.txt").write_text("36979\n")
+    one = EvaluationSet("entities", "flickr30k", (tmp_path / "val.txt",))
+    leaks = read_filter(Leaks((one,)))
+    assert leaks.find(picture(source="coco", same_as=("flickr:36979",)), None) == ("entities", "id")
+    assert leaks.find(picture(source="coco", same_as=("coco:36979",)), None) is None
+
+
 def test_looks_are_compared_across_origins():
     leaks = LeakFilter({}, np.array([0b1111, 2**63], np.uint64), ("a", "b"), near=2)
     assert leaks.find(picture(), 0b1100) == ("a", "looks")

@@ -113,6 +113,71 @@ def test_unfinished_work_of_other_sources_is_refused(recipe, tmp_path, monkeypat
         build(small, tmp_path / "out")
 
 
+def test_work_that_was_begun_with_another_list_is_refused(recipe, tmp_path):
+    listed = tmp_path / "val.txt"
+    listed.write_text("7\n")
+    leaks = {"sets": {"val": {"of": "coco_json", "names": str(listed)}}}
+
+    def stop(step, *_):
+        if step == "writing":
+            raise KeyboardInterrupt
+
+    small = recipe(leaks=leaks)
+    with pytest.raises(KeyboardInterrupt):
+        build(small, tmp_path / "out", progress=stop)
+    listed.write_text("7\n8\n")
+    with pytest.raises(InputError, match="unfinished build of another recipe"):
+        build(small, tmp_path / "out")
+
+
+def test_a_finished_data_set_of_what_has_changed_since_is_not_taken_for_the_new_one(recipe, tmp_path):
+    phrasings = tmp_path / "words.yaml"
+    phrasings.write_text("object: {ask: ['What is {region}?'], answer: ['{name}.']}")
+    small = recipe(templates=str(phrasings))
+    build(small, tmp_path / "out")
+    phrasings.write_text("object: {ask: ['And what is {region}?'], answer: ['{name}.']}")
+    with pytest.raises(InputError, match="before templates changed"):
+        build(small, tmp_path / "out")
+    small_set.write_source(tmp_path / "source", 13)
+    with pytest.raises(InputError, match=r"templates, sources\.mine changed"):
+        build(small, tmp_path / "out")
+
+
+def test_the_result_may_lie_below_its_source(recipe, tmp_path):
+    recipe()
+    lists = tmp_path / "source" / "lists"
+    lists.mkdir()
+    (tmp_path / "source" / "boxes.json").rename(lists / "boxes.json")
+    small = recipe(source={"root": str(lists)})
+    out, steps = lists / "out", []
+
+    def stop(step, *_):
+        steps.append(step)
+        if step == "joining":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        build(small, out, progress=stop)
+    built = build(small, out)
+    assert built["sources"]["mine"]["annotations"]["files"] == 1
+    assert build(small, out) == built
+
+
+def test_masks_are_annotations(making, tmp_path):
+    making.write_picture(tmp_path / "set/images/a.jpg")
+    making.write_picture(tmp_path / "set/masks/a/dog.png")
+    made = small_set.recipe_of(tmp_path, {"kind": "mask_folder", "root": str(tmp_path / "set")})
+    assert build(made, tmp_path / "out")["sources"]["mine"]["annotations"]["files"] == 1
+    making.write_picture(tmp_path / "set/masks/a/cat.png")
+    with pytest.raises(InputError, match=r"sources\.mine changed"):
+        build(made, tmp_path / "out")
+
+
+def test_the_licence_of_ones_own_boxes_goes_into_the_samples(recipe, tmp_path):
+    build(recipe(source={"licence": "CC0"}), tmp_path / "out")
+    assert {one.provenance.licence for one in Dataset.open(tmp_path / "out").samples()} == {"CC0"}
+
+
 def test_a_full_disk_loses_nothing(recipe, tmp_path, monkeypatch):
     import pyarrow.parquet as pq
 
@@ -171,6 +236,14 @@ def test_bad_input_is_named_counted_and_skipped(recipe, tmp_path, broken):
             word
         ] in kinds
     assert built["samples"] > 0
+
+
+@pytest.mark.parametrize("change", [{"broken": ["cut"]}, {"source": {"options": {}}}])
+def test_nothing_is_called_absent_or_all_where_annotations_may_be_missing(recipe, tmp_path, change):
+    build(recipe(**change), tmp_path / "out")
+    samples = [*Dataset.open(tmp_path / "out").samples()]
+    assert any(one.task == "object" for one in samples)
+    assert not [one.id for one in samples if one.negative or one.task == "all_instances"]
 
 
 @pytest.mark.parametrize("broken", [["missing"], ["damaged"], ["boxes"], ["cut"]])
@@ -262,6 +335,19 @@ def test_finished_samples_are_a_source_and_their_ids_stand_once(recipe, tmp_path
     assert built["problems"] == {"mine": {"id stands twice": 1}}
     (line,) = (tmp_path / "second" / "problems.jsonl").read_text().splitlines()
     assert samples[3].id in line
+
+
+def test_finished_samples_are_taken_by_task_too(recipe, tmp_path):
+    build(recipe(check_pictures="none"), tmp_path / "first")
+    samples = list(Dataset.open(tmp_path / "first").samples())
+    source = {"kind": "samples", "root": str(tmp_path / "first"), "options": {}}
+    tasks = {"object": {"each": 1}, "presence": 1}
+    built = build(recipe(source=source | {"tasks": tasks}, check_pictures="none"), tmp_path / "second")
+    counts = {one["task"]: one["samples"] for one in built["counts"]}
+    asked = [one for one in samples if one.task == "presence"]
+    assert counts == {"object": 12, "presence": len(asked)}
+    left = sum(one.task not in tasks for one in samples)
+    assert built["sources"]["mine"]["left_out"] == {"task": left}
 
 
 @pytest.mark.parametrize(

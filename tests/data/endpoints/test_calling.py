@@ -1,7 +1,9 @@
 import json
+import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import pytest
 
@@ -121,7 +123,7 @@ def test_nothing_is_overspent_by_many_threads():
 
         def ask(number):
             try:
-                asking.ask([{"role": "user", "content": f"{number:04}" * 1000}], max_tokens=1000)
+                asking.ask([{"role": "user", "content": f"{number:04}" * 246}], max_tokens=1000)
             except BudgetSpent:
                 return 0
             return 1
@@ -130,6 +132,69 @@ def test_nothing_is_overspent_by_many_threads():
             done = sum(pool.map(ask, range(40)))
     assert done == len(log) == 5  # each costs 0.002
     assert ledger.cost == pytest.approx(0.01)
+
+
+def test_a_tokenizer_of_single_digits_overspends_nothing():
+    ledger = Ledger(most_cost=0.01)
+    with scripted(lambda *_: (200, {}, completion("ok", tokens=(4000, 0)))) as (url, _):
+        asking = caller(url, ledger=ledger, prices=Prices(1, 1))
+        told = [{"role": "user", "content": "0.25" * 1000}]
+        assert [asking.ask(told, max_tokens=10).text for _ in range(2)] == ["ok", "ok"]
+        with pytest.raises(BudgetSpent):
+            asking.ask(told, max_tokens=10)
+    assert ledger.cost == pytest.approx(0.008)
+
+
+def test_replies_without_words_are_paid_for():
+    # What a model says that thought until its tokens were spent.
+    ledger = Ledger(most_cost=0.001)
+    with scripted(lambda *_: (200, {}, completion(None, "length", (10, 400)))) as (url, log):
+        asking = caller(url, ledger=ledger, prices=Prices(1, 1))
+        with pytest.raises(BudgetSpent):
+            asking.ask(ASKED, max_tokens=400)
+    assert len(log) == 2
+    assert (ledger.cost, ledger.completion_tokens) == (pytest.approx(0.00082), 800)
+
+
+def test_a_reply_that_is_lost_counts_as_paid():
+    ledger = Ledger(most_cost=1)
+    with scripted(lambda *_: (200, {"Content-Length": 999}, b'{"choices": ')) as (url, _):
+        asking = caller(url, ledger=ledger, prices=Prices(1, 1), tries=1)
+        with pytest.raises(CompletionError):
+            asking.ask(ASKED, max_tokens=400)
+    assert ledger.cost == pytest.approx(asking.largest_cost(ASKED, 400))
+    ledger = Ledger(most_cost=1)
+    with scripted(lambda *_: (503, {}, b"")) as (url, _), pytest.raises(CompletionError):
+        caller(url, ledger=ledger, prices=Prices(1, 1), tries=1).ask(ASKED, max_tokens=400)
+    with pytest.raises(CompletionError):
+        caller("http://127.0.0.1:9/v1", ledger=ledger, prices=Prices(1, 1), tries=1).ask(ASKED)
+    assert ledger.cost == 0
+
+
+def test_a_reply_that_drips_is_given_up():
+    ended = threading.Event()
+
+    listening = socket.create_server(("127.0.0.1", 0))
+
+    def drip():
+        with listening, listening.accept()[0] as client:
+            client.recv(1 << 16)
+            client.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
+            with suppress(OSError):
+                while not ended.wait(0.05):
+                    client.sendall(b" ")
+
+    dripping = threading.Thread(target=drip)
+    dripping.start()
+    try:
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}/v1"
+        with ThreadPoolExecutor(1) as pool:
+            asked = pool.submit(caller(url, timeout=0.5, tries=1).ask, ASKED)
+            with pytest.raises(CompletionError, match="too long"):
+                asked.result(timeout=30)
+    finally:
+        ended.set()
+        dripping.join()
 
 
 def test_requests_are_counted_and_limited():

@@ -16,6 +16,19 @@ def test_a_half_written_line_is_dropped(tmp_path):
     assert [entry["n"] for entry in Kept(path, "id", in_memory=False)] == [1, 2]
 
 
+@pytest.mark.parametrize("last", ['{"id": "b", "n": 2}', '{"id": "b", "n'])
+def test_reading_changes_nothing(tmp_path, last):
+    path = tmp_path / "lines.jsonl"
+    text = '{"id": "a", "n": 1}\n' + last  # as an editor leaves it, or as another run is at it just now
+    path.write_text(text)
+    kept = Kept(path, "id")
+    assert path.read_text() == text
+    assert [entry["n"] for entry in kept] == [entry["n"] for entry in kept.by_name()] == [1, 2][: len(kept)]
+    assert ("b" in kept) is last.endswith("}")
+    kept.put({"id": "c", "n": 3})
+    assert [entry["id"] for entry in Kept(path, "id")] == ["a", *(["b"] if last.endswith("}") else []), "c"]
+
+
 def test_another_file_is_refused(tmp_path):
     path = tmp_path / "lines.jsonl"
     path.write_text('{"name": "a"}\n')

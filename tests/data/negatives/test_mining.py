@@ -9,7 +9,15 @@ from openferret.data.negatives.mining import (
     absent_category,
     changed_attributes,
 )
-from openferret.data.records import AnnotatedObject, Caption, Category, Phrase, Record, Vocabulary
+from openferret.data.records import (
+    AnnotatedObject,
+    Caption,
+    Category,
+    Phrase,
+    Record,
+    RegionDescription,
+    Vocabulary,
+)
 from openferret.data.schema import PictureReference
 from openferret.data.templates.writers import make_settings, write_record
 from openferret.data.things import Things
@@ -18,6 +26,7 @@ from openferret.regions import Box
 
 LEXICON = load_lexicon()
 PICTURE = PictureReference("1.jpg", 640, 480, "mine", "1")
+BOX = Box(10, 10, 60, 90)
 NAMES = ("person", "man", "woman", "dog", "cat", "car", "vehicle", "chair", "cup", "mug", "banana", "piano")
 LOOKED_FOR = Vocabulary(tuple(Category(n, name) for n, name in enumerate(NAMES)), exhaustive=True)
 
@@ -149,6 +158,22 @@ def test_objects_change_their_colour_if_they_are_alone():
     assert {one.kind for one in found} == {"attribute"}
     assert all(one.instead == ("red bench", (red.box,)) and one.name != "orange bench" for one in found)
     assert analogies(Record(PICTURE, objects=(red, other))) == set()
+
+
+def test_a_colour_that_is_told_of_such_a_thing_is_not_denied():
+    told = (RegionDescription(Box(1, 1, 9, 9), "a woman in a red shirt"), RegionDescription(BOX, "blue sky"))
+    record = Record(PICTURE, objects=(thing("shirt", attributes=("white",)),), descriptions=told)
+    names = {one.name for one in analogies(record, 200)}
+    assert "red shirt" not in names
+    assert {"blue shirt", "green shirt"} <= names
+
+
+def test_numbers_that_captions_disagree_about_are_not_denied():
+    dogs = (Box(1, 1, 20, 20), Box(30, 1, 50, 20))
+    both = [caption(f"{number} dogs run.", (f"{number} dogs", *dogs)) for number in ("Two", "Three")]
+    said = {one.name for one in analogies(Record(PICTURE, captions=tuple(both[:1])))}
+    assert {"three dogs", "four dogs"} <= said
+    assert not {one for one in analogies(Record(PICTURE, captions=tuple(both))) if one.kind == "quantity"}
 
 
 def test_yes_and_no_are_balanced():

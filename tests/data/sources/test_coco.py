@@ -165,6 +165,8 @@ def test_a_file_that_is_cut_off_gives_what_is_whole(making, tmp_path):
     records = read(tmp_path, problems=problems)
     assert [len(record.objects) for record in records] == [1, 1]
     assert problems.counts["damaged file"]
+    # What was cut off is of things that are there: neither are they absent, nor are these all of them.
+    assert not any(one.vocabulary.exhaustive or one.vocabulary.instances for one in records)
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,12 @@ def test_yolo_boxes_and_outlines(making, tmp_path):
     assert [one.name for one in record.vocabulary.categories] == ["cat", "red car"]
 
 
+@pytest.mark.parametrize("exhaustive", [True, False])
+def test_all_of_a_class_are_known_only_if_a_person_says_so(making, tmp_path, exhaustive):
+    vocabulary = read("yolo", yolo(making, tmp_path, ""), exhaustive=exhaustive)[0].vocabulary
+    assert (vocabulary.exhaustive, vocabulary.instances) == (exhaustive, exhaustive)
+
+
 def test_yolo_with_a_list_of_classes(making, tmp_path):
     yolo(making, tmp_path, "1 .5 .5 .5 .2")
     (tmp_path / "data.yaml").unlink()

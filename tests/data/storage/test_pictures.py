@@ -28,6 +28,17 @@ def test_shards_are_the_same_bytes_and_give_the_pictures_back(tmp_path, folder):
     assert all(shards.read(name) == folder.read(name) for name in NAMES)
 
 
+def test_a_picture_may_have_as_long_a_name_as_a_file(tmp_path, folder):
+    name = f"train/{'screenshot' * 24}.jpg"
+    (tmp_path / "pictures" / name).write_bytes(b"long")
+    for place in ("one", "two"):
+        write_shards(tmp_path / place, [NAMES[0], name, NAMES[1]], folder)
+    shards = PictureShards(tmp_path / "one")
+    assert [shards.read(one)[:4] for one in (NAMES[0], name, NAMES[1])] == [b"\x03" * 4, b"long", b"\0" * 4]
+    file = "pictures-000000.tar"
+    assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes()
+
+
 def test_names_that_lead_out_of_the_folder_are_refused(tmp_path, folder):
     (tmp_path / "secret.txt").write_text("mine")
     (tmp_path / "pictures" / "link.jpg").symlink_to(tmp_path / "secret.txt")

@@ -112,6 +112,16 @@ def test_who_is_in_clothes_wears_them():
     assert said == {"The girl is wearing a red coat.", "<phrase>A red coat <box:0>."}
 
 
+def test_two_things_that_would_be_asked_for_in_the_same_words_are_not():
+    text = "One man pushes another man ."
+    phrases = (
+        Phrase("One man", (0, 7), (DOG,), "people", "1"),
+        Phrase("another man", (15, 26), (MAN,), "people", "2"),
+    )
+    record = Record(PictureReference("1.jpg", 320, 240, "mine", "1"), captions=(Caption(text, phrases),))
+    assert not [one for seed in range(9) for one in written({"phrase"}, seed, record) if not one.negative]
+
+
 def test_singular_and_plural_have_their_boxes():
     texts = " ".join(one.turns[1].text for seed in range(10) for one in written({"all_instances"}, seed))
     assert "<phrase>two dogs <box:0> <box:1>" in texts

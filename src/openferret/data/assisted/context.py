@@ -60,7 +60,9 @@ def write_context(record: Record, lexicon: Lexicon) -> Context | None:
         x1, y1, x2, y2 = (round(min(max(side, 0.0), 1.0), 3) for side in normalize_box(box, width, height))
         return Spot(box, (x1, y1, x2, y2), names)
 
-    kept = sorted(range(len(record.objects)), key=lambda place: -_area(record.objects[place].box))
+    # The box of a crowd is round many: a model that is told of "person" there would write of one.
+    single = [place for place, thing in enumerate(record.objects) if not thing.is_crowd]
+    kept = sorted(single, key=lambda place: -_area(record.objects[place].box))
     places = {place: number for number, place in enumerate(sorted(kept[:_MOST_OBJECTS]))}
     objects = [spot(record.objects[place].box, *map(tidy, record.objects[place].names)) for place in places]
     if not objects:  # captions whose phrases have boxes tell of things too

@@ -17,8 +17,10 @@ from openferret.data.schema import Turn
 from openferret.data.templates.drafts import Draft
 from openferret.data.words.lexicon import Lexicon
 from openferret.errors import OpenFerretError
+from openferret.eval.files import sound_unicode
 from openferret.eval.metrics.boxes import intersection_over_union
 from openferret.phrases import last_noun_phrase
+from openferret.prompts import IMAGE_TOKEN
 
 _LONGEST = 20_000  # characters of a dialogue
 _MOST_TURNS = 12
@@ -90,6 +92,8 @@ def verify_dialogue(
             told = _TELLS.search(words)
             if told:
                 raise Rejected("content", f"it speaks of what it was told: {told.group()!r}")
+            if IMAGE_TOKEN in words:  # it would stand for the picture in a training
+                raise Rejected("content", f"it has {IMAGE_TOKEN}, which is no word")
         asked = _marked(question, context, draft, lexicon, False, repairs)
         said = _marked(answer, context, draft, lexicon, True, repairs)
         turns += [Turn("user", asked), Turn("assistant", said)]
@@ -128,7 +132,7 @@ def _from_json(text: str) -> list[tuple[str, str]] | None:
     if not text.startswith(("[{", "[\n", "[ ", "{")):
         return None
     try:
-        content = json.loads(text)
+        content = sound_unicode(json.loads(text))  # half characters can be written in JSON, and in no file
         if isinstance(content, dict):
             content = next(value for value in content.values() if isinstance(value, list))
         return [(str(one["question"]).strip(), str(one["answer"]).strip()) for one in content]

@@ -7,6 +7,8 @@ returns a small result. What comes out is the same whoever does it, in whatever 
 from __future__ import annotations
 
 import multiprocessing
+import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -81,13 +83,29 @@ class InProcess:
             yield place, job.work(*job.arguments)
 
 
+def _end_with_parent() -> None:
+    """In a worker: ends it when the build is killed.
+
+    Otherwise it would wait for jobs for ever, after writing its last files beside those of the run that goes on.
+    """
+    parent = multiprocessing.parent_process()
+
+    def watch() -> None:
+        if parent is not None:
+            parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, name="end with parent", daemon=True).start()
+
+
 class Processes:
     """Does the jobs in processes of this machine, `workers` at a time."""
 
     def __init__(self, workers: int) -> None:
         self._workers = workers
         # A fresh process, not a fork: forks of a process with threads (arrow's, the progress bar's) may hang.
-        self._pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
+        context = multiprocessing.get_context("spawn")
+        self._pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_end_with_parent)
 
     def __enter__(self) -> Self:
         return self

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openferret.data.building.near_hashes import NearHashes
-from openferret.data.building.recipe import Leaks
+from openferret.data.building.recipe import EvaluationSet, Leaks
 from openferret.data.files.regular import check_regular, read_regular_text
 from openferret.data.schema import PictureReference
 from openferret.errors import InputError
@@ -27,6 +27,7 @@ from openferret.eval.leaks import picture_id, read_pictures
 
 _COCO_NAME = re.compile(r"(?:COCO_(?:train|val|test)\d{4}_)?(\d{12})\.\w+")
 _HASH = re.compile(r"[0-9a-fA-F]{1,16}")
+_FLICKR30K = "flickr30k"
 _TEST_SPLITS = {"val", "test", "testA", "testB"}
 
 
@@ -93,20 +94,26 @@ def read_filter(leaks: Leaks) -> LeakFilter:
     for one in leaks.sets:
         for file in one.names:
             for name in evaluation_names(file):
-                ids.setdefault(f"{one.of}:{picture_id(name)}", one.name)
+                _put(ids, one, picture_id(name))
         if one.pictures is not None:
             pictures = read_pictures(one.pictures)
             for name in pictures.names:
-                ids.setdefault(f"{one.of}:{picture_id(name)}", one.name)
+                _put(ids, one, picture_id(name))
             hashes += pictures.hashed.values()
             names += [one.name] * len(pictures.hashed)
         if one.hashes is not None:
             known = read_hashes(one.hashes)
             for name in known:
-                ids.setdefault(f"{one.of}:{name}", one.name)
+                _put(ids, one, name)
             hashes += known.values()
             names += [one.name] * len(known)
     return LeakFilter(ids, np.array(hashes, np.uint64), tuple(names), leaks.near)
+
+
+def _put(ids: dict[str, str], one: EvaluationSet, name: str) -> None:
+    ids.setdefault(f"{one.of}:{name}", one.name)
+    if one.of == _FLICKR30K:  # its names are the photos' own numbers, which COCO's pictures may have too
+        ids.setdefault(f"flickr:{name}", one.name)
 
 
 def evaluation_names(path: Path) -> list[str]:

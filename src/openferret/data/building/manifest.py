@@ -26,6 +26,7 @@ def make_manifest(
     problems: Mapping[str, Mapping[str, int]],
     leaks: Mapping[str, Mapping[str, int]],
     tars: Sequence[str],
+    inputs: Mapping[str, str],
 ) -> dict[str, Any]:
     """The content of the manifest.
 
@@ -38,6 +39,7 @@ def make_manifest(
         problems: by source and kind, how many records could not be used.
         leaks: by evaluation set and how it was known, how many pictures were kept out.
         tars: files of pictures, if they are packed.
+        inputs: digests of the other files that the recipe names, by their keys.
     """
     return {
         "format": FORMAT,
@@ -58,6 +60,7 @@ def make_manifest(
             if samples
         ],
         "sources": dict(sources),
+        "inputs": dict(inputs),
         "problems": {name: dict(found) for name, found in problems.items()},
         "leaks": {name: dict(found) for name, found in leaks.items()},
     }
@@ -135,6 +138,7 @@ _SOUND: Mapping[str, Callable[[Any], bool]] = {
     "shards": _all(_is_shard, list),
     "picture_files": _all(_is_file_name, list),
     "sources": _all(_is_source, dict),
+    "inputs": _all(_is_text, dict, needed=False),
     "problems": _all(_has_counts, dict, needed=False),
     "leaks": _all(_has_counts, dict, needed=False),
 }

@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ import numpy as np
 from openferret import __version__
 from openferret.data.building.candidates import read_columns
 from openferret.data.building.engine import Engine, Job, Result, check_engine, open_engine
+from openferret.data.building.inputs import input_digests
 from openferret.data.building.joining import Chunk, Order, find_order, join_shard
 from openferret.data.building.leaks import read_filter
 from openferret.data.building.looking import write_filter
@@ -42,7 +43,7 @@ from openferret.data.building.recipe import Recipe, SourceRecipe
 from openferret.data.building.workspace import Workspace, clear, opened
 from openferret.data.building.writing import Writing, write_one
 from openferret.data.files.atomic import read_mark, whole_file, write_json
-from openferret.data.files.regular import check_path, check_regular
+from openferret.data.files.regular import check_path
 from openferret.data.problems import Problem
 from openferret.data.sources import SOURCES
 from openferret.errors import InputError
@@ -104,7 +105,10 @@ class _Run:
     def read(self) -> list[Result]:
         """Reads the sources; for each what its job tells."""
         strict = self._recipe.bad_records == "refuse"
-        jobs = [Job(read_one, (one, self._place.records(one.name), strict)) for one in self._recipe.sources]
+        jobs = [
+            Job(read_one, (one, self._place.records(one.name), strict, self._recipe.seed))
+            for one in self._recipe.sources
+        ]
         return self._do("reading", jobs)
 
     def write(self, sources: Sequence[Result]) -> tuple[list[Chunk], list[Result]]:
@@ -178,7 +182,8 @@ class _Run:
             for one, result in zip(self._recipe.sources, sources, strict=True)
         }
         return make_manifest(
-            self._recipe, shards, order.counts, len(order.pictures), described, problems, leaks, tars
+            *(self._recipe, shards, order.counts, len(order.pictures), described, problems, leaks, tars),
+            input_digests(self._recipe),
         )
 
     def _do(self, step: str, jobs: Sequence[Job]) -> list[Result]:
@@ -192,12 +197,10 @@ class _Run:
 
 def _build_key(recipe: Recipe) -> str:
     """What a build depends on: the recipe, its sources and this version. Which machine or workers, it does not."""
-    stamps = {one.name: annotation_stamp(one.root) for one in recipe.sources}
-    given = [file for file in (recipe.templates, recipe.analogies) if file]
-    for file in given:
-        check_regular(file)
-    words = [annotation_digest(file)["sha256"] for file in given]
-    content = json.dumps([__version__, asdict(recipe), stamps, words], sort_keys=True, default=str)
+    stamps = {one.name: annotation_stamp(one.root, one.kind) for one in recipe.sources}
+    content = json.dumps(
+        [__version__, asdict(recipe), stamps, input_digests(recipe)], sort_keys=True, default=str
+    )
     return hashlib.sha256(content.encode()).hexdigest()
 
 
@@ -205,8 +208,26 @@ def _finished(recipe: Recipe, out: Path) -> dict[str, Any]:
     manifest = read_manifest(out)
     if manifest.get("recipe_sha256") != recipe.digest:
         raise InputError(f"{out} holds a data set of another recipe: choose another folder for --out")
+    changed = _changed(recipe, manifest)
+    if changed:
+        raise InputError(
+            f"{out} holds a data set that was made before {', '.join(changed)} changed: choose another folder for "
+            "--out, or delete this one"
+        )
     clear(Workspace(out))
     return manifest
+
+
+def _changed(recipe: Recipe, manifest: Mapping[str, Any]) -> list[str]:
+    """What a finished data set was made of that is no more what it was."""
+    # Data sets of earlier versions do not tell of all their inputs.
+    now, then = input_digests(recipe), manifest.get("inputs") or {}
+    changed = [key for key in now if key in then and now[key] != then[key]]
+    for one in recipe.sources:
+        stated = manifest["sources"].get(one.name, {}).get("annotations")
+        if stated and stated != annotation_digest(one.root, one.kind):
+            changed.append(f"sources.{one.name}")
+    return changed
 
 
 def _repeated_lines(chunks: Sequence[Chunk], order: Order) -> Iterator[str]:

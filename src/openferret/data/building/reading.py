@@ -7,11 +7,13 @@ import hashlib
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
 from openferret.checks import shorten
 from openferret.data.building.engine import Result
+from openferret.data.building.mixture import sample_key
 from openferret.data.building.problem_log import ProblemLog
 from openferret.data.building.recipe import SourceRecipe, Split
 from openferret.data.building.record_files import in_batches, write_records
@@ -40,13 +42,14 @@ _ANNOTATIONS = frozenset(
 _PIECE = 1 << 20
 
 
-def read_one(source: SourceRecipe, folder: Path, strict: bool) -> Result:
+def read_one(source: SourceRecipe, folder: Path, strict: bool, seed: int = 0) -> Result:
     """Reads a source from its beginning, unless it has been read.
 
     Args:
         source: what to read.
         folder: where its records go, in numbered files, and `done.json` when all are there.
         strict: whether a record that cannot be used ends the build.
+        seed: of the recipe.
 
     Returns:
         `chunks` (records in each file), `left_out` (by reason), `files`, `bytes` and `sha256` of the annotations.
@@ -63,7 +66,7 @@ def read_one(source: SourceRecipe, folder: Path, strict: bool) -> Result:
     with ProblemLog(folder / "problems.jsonl", source.name, strict) as problems:
         wanted = picture_filter(source.split)
         if source.kind == SAMPLES:
-            samples = _of_split(read_samples(source.root), wanted, left_out)
+            samples = _of_split(_of_tasks(source, seed, left_out), wanted, left_out)
             for ready in in_batches(samples, _SAMPLES):
                 chunks.append(write_samples(_file(folder, len(chunks), source), ready))
         else:
@@ -75,7 +78,7 @@ def read_one(source: SourceRecipe, folder: Path, strict: bool) -> Result:
             problems.add(
                 "empty source", source.root.name, "nothing is wrong with it, but it tells of no picture"
             )
-    result = {"chunks": chunks, "left_out": dict(left_out), **annotation_digest(source.root)}
+    result = {"chunks": chunks, "left_out": dict(left_out), **annotation_digest(source.root, source.kind)}
     write_json(mark, result)
     return result
 
@@ -117,7 +120,27 @@ def read_records(source: SourceRecipe, problems: Problems) -> Iterator[Record]:
     Raises:
         InputError: the source cannot be read at all, or a record of it if `problems` are strict.
     """
-    return read_source(source.kind, source.root, problems, source.pictures, **source.options)
+    for record in read_source(source.kind, source.root, problems, source.pictures, **source.options):
+        # Known sources bring their licence; that of one's own boxes only the recipe may know.
+        own = source.licence and not record.licence
+        yield replace(record, licence=source.licence or "") if own else record
+
+
+def _of_tasks(source: SourceRecipe, seed: int, left_out: Counter[str]) -> Iterator[Sample]:
+    """Finished samples of the tasks that the recipe names; of one with `each` those of a picture's smallest keys."""
+    keys: dict[tuple[str, str], list[int]] = {}
+    if any(rule.each for rule in source.tasks.values()):
+        for sample in read_samples(source.root):
+            rule = source.tasks.get(sample.task)
+            if rule is not None and rule.each is not None and sample.picture is not None:
+                keys.setdefault((sample.picture.file, sample.task), []).append(sample_key(sample.id, seed))
+    largest = {name: sorted(set(found))[: source.tasks[name[1]].each][-1] for name, found in keys.items()}
+    for sample in read_samples(source.root):
+        most = None if sample.picture is None else largest.get((sample.picture.file, sample.task))
+        if source.tasks and sample.task not in source.tasks:
+            left_out["task"] += 1
+        elif most is None or sample_key(sample.id, seed) <= most:
+            yield sample
 
 
 def _of_split(
@@ -161,8 +184,12 @@ def _ids(path: Path) -> frozenset[str]:
     return frozenset(picture_id(name) for name in read_regular_text(path).split())
 
 
-def annotation_files(root: Path) -> list[Path]:
+def annotation_files(root: Path, kind: str = "") -> list[Path]:
     """The annotation files below a folder, or the one file, by name; pictures are not among them.
+
+    Args:
+        root: of a source.
+        kind: its reader; of one whose annotations are masks these are taken.
 
     Raises:
         InputError: the place is not there.
@@ -171,19 +198,30 @@ def annotation_files(root: Path) -> list[Path]:
         return [root]
     if not root.is_dir():
         raise InputError(f"{root} does not exist; the recipe names it as a source's root")
-    return sorted(
-        Path(folder) / name
-        for folder, _, names in os.walk(root)
-        for name in names
-        if Path(name).suffix.lower() in _ANNOTATIONS
-        and is_regular(Path(folder) / name)  # no pipe, which may hang
+    masks = kind == "mask_folder"
+    found = []
+    for folder, below, names in os.walk(root / "masks" if masks else root):
+        # The result of a build may lie below its source: it is none of the source's own.
+        below[:] = [name for name in below if not _is_built(Path(folder) / name)]
+        found += [
+            Path(folder) / name
+            for name in names
+            if Path(name).suffix.lower() in ({".png"} if masks else _ANNOTATIONS)
+            and is_regular(Path(folder) / name)  # no pipe, which may hang
+        ]
+    return sorted(found)
+
+
+def _is_built(folder: Path) -> bool:
+    return (folder / ".build").is_dir() or (
+        (folder / "manifest.json").is_file() and (folder / "samples-00000.parquet").is_file()
     )
 
 
-def annotation_digest(root: Path) -> Result:
+def annotation_digest(root: Path, kind: str = "") -> Result:
     """How many annotation files there are, their bytes, and SHA-256 of their names and contents."""
     state, count, total = hashlib.sha256(), 0, 0
-    for file in annotation_files(root):
+    for file in annotation_files(root, kind):
         count += 1
         total += file.stat().st_size
         state.update(f"{file.relative_to(root) if root.is_dir() else file.name}\n".encode())
@@ -193,9 +231,9 @@ def annotation_digest(root: Path) -> Result:
     return {"files": count, "bytes": total, "sha256": state.hexdigest()}
 
 
-def annotation_stamp(root: Path) -> list[int]:
+def annotation_stamp(root: Path, kind: str = "") -> list[int]:
     """What changes when the annotation files do, without reading them: count, bytes, latest change."""
-    stats = [file.stat() for file in annotation_files(root)]
+    stats = [file.stat() for file in annotation_files(root, kind)]
     return [
         len(stats),
         sum(one.st_size for one in stats),

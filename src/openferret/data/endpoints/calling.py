@@ -12,7 +12,6 @@ from openferret.data.endpoints.completions import (
     Completion,
     CompletionError,
     Messages,
-    estimate_tokens,
     request_completion,
 )
 from openferret.data.endpoints.spending import Ledger, Pace, Prices
@@ -22,6 +21,7 @@ from openferret.eval.questions import digest
 from openferret.eval.transport import ChatServer
 
 _LONGEST_PAUSE = 60.0
+_TOKENS_OF_A_MESSAGE = 16  # at most, for whose it is and where it ends
 
 
 class StoppedError(CompletionError):
@@ -74,8 +74,11 @@ class Caller:
         return said
 
     def largest_cost(self, messages: Messages, most_tokens: int) -> float:
-        """Of a request that is answered at full length."""
-        asked = sum(estimate_tokens(message["content"]) for message in messages)
+        """Of a request that is answered at full length, whatever the model's tokenizer makes of it.
+
+        No tokenizer makes more tokens of a text than it has bytes, and some make one of each digit.
+        """
+        asked = sum(len(message["content"].encode()) + _TOKENS_OF_A_MESSAGE for message in messages)
         return self.prices.cost(asked, most_tokens)
 
     def _ask(self, messages: Messages, settings: Mapping[str, Any]) -> Completion:
@@ -85,11 +88,16 @@ class Caller:
             if self.stop.is_set():
                 raise StoppedError
             self.ledger.set_aside(aside)
-            said: Completion | None = None
+            tokens, cost = (0, 0), 0.0
             try:
                 said = request_completion(self.server, messages, settings)
+                tokens = (said.prompt_tokens, said.completion_tokens)
+                cost = self.prices.cost(*tokens)
                 return said
             except CompletionError as error:
+                tokens = error.tokens or tokens
+                # Nobody knows what a reply that was lost has cost.
+                cost = self.prices.cost(*tokens) if error.tokens else aside * error.lost
                 if not error.may_pass or number == self.tries - 1:
                     raise
                 # Chance keeps threads that failed together from coming back together.
@@ -98,8 +106,7 @@ class Caller:
                     self.pace.hold(error.wait)
                 self.stop.wait(max(own, error.wait or 0.0))
             finally:
-                tokens = (said.prompt_tokens, said.completion_tokens) if said else (0, 0)
-                self.ledger.book(aside, self.prices.cost(*tokens), *tokens)
+                self.ledger.book(aside, cost, *tokens)
         raise InputError("tries must be at least 1")
 
 

@@ -18,7 +18,13 @@ Messages: TypeAlias = Sequence[Mapping[str, str]]
 
 
 class CompletionError(TransportError):
-    """A request without a usable reply."""
+    """A request without a usable reply.
+
+    Attributes:
+        tokens: of the prompt and of the reply, as the server counts them, where it did reply: it wants to be paid.
+    """
+
+    tokens: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -62,23 +68,26 @@ def request_completion(server: ChatServer, messages: Messages, settings: Mapping
     try:
         reply = decoded_reply(post_chat(server, body))
     except TransportError as error:
-        raise CompletionError(str(error), error.may_pass, error.wait) from None
+        raise CompletionError(str(error), error.may_pass, error.wait, error.lost) from None
+    counted = reply.get("usage")
+    usage = counted if isinstance(counted, Mapping) else {}
+    asked = _count(
+        usage.get("prompt_tokens"), sum(estimate_tokens(message["content"]) for message in messages)
+    )
     try:
         choice = reply["choices"][0]
         text = choice["message"]["content"]
-    except (KeyError, IndexError, TypeError):
-        raise CompletionError("a reply that is not a chat completion", may_pass=True) from None
+        finished = choice.get("finish_reason") != "length"
+    except (KeyError, IndexError, TypeError, AttributeError):
+        choice, text, finished = None, None, False
     if not isinstance(text, str) or not text.strip():
-        raise CompletionError("a reply without words", may_pass=True)
-    counted = reply.get("usage")
-    usage = counted if isinstance(counted, Mapping) else {}
-    asked = sum(estimate_tokens(message["content"]) for message in messages)
-    return Completion(
-        text,
-        _count(usage.get("prompt_tokens"), asked),
-        _count(usage.get("completion_tokens"), estimate_tokens(text)),
-        choice.get("finish_reason") != "length",
-    )
+        # A model that thinks until its tokens are spent says nothing, and is paid in full.
+        what = "a reply that is not a chat completion" if choice is None else "a reply without words"
+        wordless = CompletionError(what, may_pass=True, lost=True)
+        said = _count(usage.get("completion_tokens"), -1)
+        wordless.tokens = None if said < 0 else (asked, said)
+        raise wordless
+    return Completion(text, asked, _count(usage.get("completion_tokens"), estimate_tokens(text)), finished)
 
 
 def _count(value: Any, otherwise: int) -> int:

@@ -27,6 +27,8 @@ class Kept:
     Raises:
         InputError: a line, other than an unfinished last one, that is no object with this key.
 
+    A file that is only read stays as it is: an unfinished last line is cut off when the next line is kept.
+
     Example:
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
@@ -42,16 +44,9 @@ class Kept:
     _lines: dict[str, dict[str, Any]] = field(default_factory=dict, repr=False)
     _places: dict[str, int] = field(default_factory=dict, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+    _ended: bool = field(default=False, repr=False)
 
     def __post_init__(self) -> None:
-        if not self.path.is_file():
-            return
-        whole = 0
-        with self.path.open("rb") as stream:
-            for line in stream:
-                whole += len(line) if line.endswith(b"\n") else 0
-        if whole < self.path.stat().st_size:  # killed while writing
-            os.truncate(self.path, whole)
         for place, entry in self._read():
             self._hold(entry, place)
 
@@ -90,6 +85,7 @@ class Kept:
             place = 0
             try:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
+                self._end_last_line()
                 with self.path.open("ab") as stream:
                     place = stream.tell()
                     stream.write(line.encode())
@@ -109,8 +105,31 @@ class Kept:
         place = 0
         with self.path.open("rb") as stream:
             for number, line in enumerate(stream, 1):
+                if not line.endswith(b"\n") and not _is_whole(
+                    line
+                ):  # killed while writing, or at it just now
+                    return
                 yield place, self._entry(line, f"line {number}")
                 place += len(line)
+
+    def _end_last_line(self) -> None:
+        """Before the first line is added: a half-written last line goes, a whole one gets its end."""
+        if self._ended:
+            return
+        self._ended = True
+        if not self.path.is_file():
+            return
+        last, size = b"", 0
+        with self.path.open("rb") as stream:
+            for line in stream:
+                last, size = line, size + len(line)
+        if not last or last.endswith(b"\n"):
+            return
+        if _is_whole(last):
+            with self.path.open("ab") as stream:
+                stream.write(b"\n")
+        else:
+            os.truncate(self.path, size - len(last))
 
     def _entry(self, line: bytes, where: str) -> dict[str, Any]:
         place = f"{self.path} {where}"
@@ -123,3 +142,11 @@ class Kept:
         self._places[entry[self.key]] = place
         if self.in_memory:
             self._lines[entry[self.key]] = entry
+
+
+def _is_whole(line: bytes) -> bool:
+    """Whether a line without its end is an object all the same, as an editor leaves it; no part of one is."""
+    try:
+        return isinstance(parse_json(line.decode("utf-8", "replace"), "the line"), dict)
+    except InputError:
+        return False

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from openferret.data.endpoints.calling import Caller
 from openferret.data.endpoints.completions import CompletionError
@@ -19,6 +22,7 @@ from openferret.data.templates.writers import WriterSettings, write_record
 from openferret.errors import InputError
 from openferret.phrases import without_determiner
 
+_DENYING = frozenset({"presence", "phrase", "all_instances"})  # tasks that ask for what is not there
 _FAILURES = 20  # in a row: the server is not coming back
 
 
@@ -80,7 +84,7 @@ def wanted_phrases(records: Iterable[Record], settings: WriterSettings) -> Itera
     asked = WriterSettings(**{**vars(settings), "analogies": listening})
     told: set[str] = set()
     for record in records:
-        for _ in write_record(record, asked, {"presence"}):
+        for _ in write_record(record, asked, _DENYING):
             pass
         yield from (phrase for phrase in listening.heard if phrase not in told)
         told.update(listening.heard)
@@ -121,8 +125,32 @@ def ask_all(
         on_done: is told after each phrase, from the calling thread.
 
     Raises:
-        InputError: the file is another, or cannot be written.
+        InputError: the file is another, cannot be written, or another run is at work on it.
     """
+    with _locked(path):
+        return _ask_all(phrases, path, caller, workers, on_done)
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Against a second run, which would ask, and pay, for the same phrases."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(path.with_suffix(".lock"), timeout=0):
+            yield
+    except Timeout:
+        raise InputError(f"another run is at work on {path}") from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be written: {error.strerror or error}") from None
+
+
+def _ask_all(
+    phrases: Iterable[str],
+    path: Path,
+    caller: Caller,
+    workers: int,
+    on_done: Callable[[Summary], None] | None,
+) -> Summary:
     kept, summary, in_a_row = Kept(path, "phrase", in_memory=False), Summary(), 0
     running: dict[Future[list[str]], str] = {}
     pool = ThreadPoolExecutor(workers, thread_name_prefix="analogies")

@@ -183,11 +183,17 @@ def _other_things(phrase: str, boxes: tuple[Box, ...], things: Things, analogies
         if things.lexicon.may_be(candidate, bare):
             if things.lexicon.word(candidate) == head and _attribute_is_new(bare, candidate, head, things):
                 found.append(Absent(candidate, "attribute", (phrase, boxes)))
-        elif things.is_absent(candidate):
+        elif _is_known(candidate, things.lexicon) and things.is_absent(candidate):
             found.append(Absent(candidate, "entity", (phrase, boxes)))
     kinds = {one.kind for one in found}
     # A few of each kind, so that the seventeen other colours of a shirt do not outnumber the one other person.
     return [one for kind in sorted(kinds) for one in [one for one in found if one.kind == kind][:6]]
+
+
+def _is_known(name: str, lexicon: Lexicon) -> bool:
+    """Whether the lexicon can tell what a name means: nobody knows that a word it lacks ("pooch") is no dog."""
+    word = lexicon.word(name)
+    return word in lexicon.nouns or word in lexicon.rivals or word in lexicon.anybody
 
 
 def _attribute_is_new(phrase: str, candidate: str, head: str, things: Things) -> bool:
@@ -217,6 +223,8 @@ def _other_numbers(phrase: str, entity: Entity, things: Things) -> list[Absent]:
     number = stated_number(phrase)
     if number is None or number < 2 or number != len(entity.boxes) or number + 2 >= len(NUMBERS):
         return []
+    if any(stated_number(one) not in (None, number) for one in entity.phrases):
+        return []  # one caption counts three of them, another four
     rest = phrase.split(" ", 1)[1]
     others = [one for one in things.entities if one is not entity]
     if any(things.lexicon.may_be(rest, other) for one in others for other in one.phrases):
@@ -241,12 +249,23 @@ def _other_colours(things: Things, chance: random.Random) -> Iterator[Absent]:
         ]
         if len(colours) != 1 or alike:
             continue
+        seen = {*one.attributes, *_told_colours(one.name, things)}
         new = [
             colour
             for colour in lexicon.groups["colours"]
-            if not any(lexicon.may_look(colour, word) for word in one.attributes)
+            if not any(lexicon.may_look(colour, word) for word in seen)
         ]
         if new:
             yield Absent(
                 f"{chance.choice(new)} {one.name}", "attribute", (f"{colours[0]} {one.name}", (one.box,))
             )
+
+
+def _told_colours(name: str, things: Things) -> Iterator[str]:
+    """Colours in descriptions, captions and expressions that speak of such a thing: not every shirt has a box."""
+    record, lexicon = things.record, things.lexicon
+    texts = [one.text for one in record.descriptions] + [one.text for one in record.captions]
+    for text in [*texts, *(one.text for one in record.expressions)]:
+        if any(lexicon.may_be(name, noun) for noun in things.nouns(text)):
+            words = re.findall(r"[a-z]+", text.lower())
+            yield from (word for word in words if word in lexicon.groups["colours"])

@@ -83,11 +83,13 @@ def estimate_run(
         InputError: the folder's file is damaged.
     """
     lexicon = load_lexicon()
-    done = Kept(folder / _GROUNDED, "id", in_memory=False) if folder is not None else ()
+    kept = Kept(folder / _GROUNDED, "id", in_memory=False) if folder is not None else None
+    failed = _failed(kept) if kept is not None else set()
     dialogues = phrases = 0
     took: list[float] = []
     for record, dialogue in _dialogues(records):
-        if grounded_id(record, dialogue, _task(record)) in done:
+        name = grounded_id(record, dialogue, _task(record))
+        if kept is not None and name in kept and name not in failed:
             continue
         dialogues += 1
         phrases += len(_phrases(dialogue, lexicon))
@@ -133,7 +135,8 @@ def ground_records(
         ThreadPoolExecutor(workers, thread_name_prefix="picture") as pool,
     ):
         kept = Kept(folder / _GROUNDED, "id", in_memory=False)
-        for record, dialogue, opened in _opened(_to_do(records, kept, summary), pictures, pool, workers):
+        coming = _to_do(records, kept, _failed(kept), summary)
+        for record, dialogue, opened in _opened(coming, pictures, pool, workers):
             task = _task(record)
             entry: dict[str, Any] = {"id": grounded_id(record, dialogue, task)}
             try:
@@ -174,9 +177,20 @@ def _dialogues(records: Iterable[Record]) -> Iterator[tuple[Record, Dialogue]]:
             yield record, dialogue
 
 
-def _to_do(records: Iterable[Record], kept: Kept, summary: Summary) -> Iterator[tuple[Record, Dialogue]]:
+def _failed(kept: Kept) -> set[str]:
+    """What an earlier run failed at is not done: the picture may be mended by now."""
+    failed: set[str] = set()
+    for entry in kept:  # the last line of a name counts
+        (failed.add if entry.get("status") == "failed" else failed.discard)(entry["id"])
+    return failed
+
+
+def _to_do(
+    records: Iterable[Record], kept: Kept, failed: set[str], summary: Summary
+) -> Iterator[tuple[Record, Dialogue]]:
     for record, dialogue in _dialogues(records):
-        if grounded_id(record, dialogue, _task(record)) in kept:
+        name = grounded_id(record, dialogue, _task(record))
+        if name in kept and name not in failed:
             summary.known += 1
         else:
             yield record, dialogue

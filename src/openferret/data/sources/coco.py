@@ -53,6 +53,7 @@ class CocoForm:
         names: a category's entry -> its names, the usual one first.
         file: a picture's entry -> its path, or "".
         same_as: a picture's entry -> the same picture elsewhere.
+        instances: whether every instance of what a picture is known to have is annotated.
     """
 
     source: str
@@ -62,6 +63,7 @@ class CocoForm:
     names: Callable[[Json], tuple[str, ...]]
     file: Callable[[Json], str]
     same_as: Callable[[Json], tuple[str, ...]]
+    instances: bool = True
 
 
 def read(
@@ -111,10 +113,15 @@ def read_coco_file(
         InputError: the file has no categories or no pictures.
     """
     categories = _read_categories(path, form, problems)
-    vocabulary = Vocabulary(tuple(categories.values()), form.exhaustive)
     seen: set[str] = set()
     with Shelf() as shelf, Shelf() as told:
+        before = problems.counts["damaged file"]
         _put_away(path, shelf, problems)
+        # Annotations that are cut off are of things that are there: of no picture is known what it has not.
+        whole = problems.counts["damaged file"] == before
+        vocabulary = Vocabulary(
+            tuple(categories.values()), form.exhaustive and whole, form.instances and whole
+        )
         if captions is not None:
             _put_away(captions, told, problems)
         for item in stream_items(path, "images.item", problems):
@@ -324,5 +331,5 @@ def read_own(
     if len(files) != 1:
         found = ", ".join(file.name for file in files) or "none"
         raise InputError(f"{root} should be a COCO json, or a folder with one; found: {found}")
-    form = CocoForm(OWN.source, OWN.title, licence, exhaustive, OWN.names, OWN.file, OWN.same_as)
+    form = CocoForm(OWN.source, OWN.title, licence, exhaustive, OWN.names, OWN.file, OWN.same_as, exhaustive)
     return read_coco_file(files[0], form, problems, pictures)

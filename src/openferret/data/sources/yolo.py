@@ -54,7 +54,7 @@ def read(
     about = _description(root, split)
     names = about.names
     vocabulary = Vocabulary(
-        tuple(Category(number, name) for number, name in sorted(names.items())), exhaustive
+        tuple(Category(number, name) for number, name in sorted(names.items())), exhaustive, exhaustive
     )
     home = pictures or root
     for file in _files(home, root, about.listed, split):

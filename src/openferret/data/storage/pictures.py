@@ -11,7 +11,7 @@ import tarfile
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 from openferret.checks import shorten
 from openferret.data.files.atomic import whole_file
@@ -136,9 +136,19 @@ def add_picture(shard: tarfile.TarFile, name: str, content: bytes) -> None:
     member = tarfile.TarInfo(name)  # owner, rights and time are the same for all
     member.size = len(content)
     try:
+        shard.format = _form(member)
         shard.addfile(member, io.BytesIO(content))
     except ValueError as error:
         raise InputError(f"the picture {shorten(name)} cannot be put in a tar file: {error}") from None
+
+
+def _form(member: tarfile.TarInfo) -> Literal[0, 2]:
+    """The plain form, unless the name is too long for it: then a header before the member holds it."""
+    try:
+        member.tobuf(tarfile.USTAR_FORMAT)
+    except ValueError:
+        return tarfile.PAX_FORMAT
+    return tarfile.USTAR_FORMAT
 
 
 def _headers(shard: Path) -> Iterator[tuple[str, int, int]]:

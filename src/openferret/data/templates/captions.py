@@ -37,7 +37,8 @@ def write_phrases(page: Page) -> Iterator[Sample]:
     """Where is this phrase, or where are these? One question for each caption."""
     for number, caption in enumerate(page.record.captions):
         usable = [one for one in caption.phrases if _can_be_found(one)]
-        if not usable or same_words([one.text for one in usable]):
+        # "One man" and "another man" are both asked for as "the man".
+        if not usable or same_words([with_the(_as_said(one.text)) for one in usable]):
             continue
         draft = page.draft("phrase", f"caption {caption.id or number}")
         if len(usable) > 1 and draft.chance.random() < 0.4:

@@ -104,7 +104,7 @@ def write_descriptions(page: Page) -> Iterator[Sample]:
 
 def write_instances(page: Page) -> Iterator[Sample]:
     """Where are all the dogs? Only for what a source looked for, and of which it annotated every one."""
-    if page.record.vocabulary is None:
+    if page.record.vocabulary is None or not page.record.vocabulary.instances:
         return
     unsure = {*page.record.not_exhaustive, *page.things.crowds}
     for name, boxes in page.things.boxes_by_name.items():
@@ -127,7 +127,8 @@ def named_boxes(name: str, things: Things) -> tuple[str, Sequence[Box]]:
     """A phrase for all objects of a name, and their boxes; it counts only where all are annotated."""
     boxes = things.boxes_by_name[name]
     record = things.record
-    sure = record.vocabulary is not None and name not in {*record.not_exhaustive, *things.crowds}
+    known = record.vocabulary is not None and record.vocabulary.instances
+    sure = known and name not in {*record.not_exhaustive, *things.crowds}
     word = clean(name)
     if sure or len(boxes) == 1:
         return counted(word, len(boxes)), boxes
