@@ -1,7 +1,7 @@
 import gc
 import json
 import time
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from hypothesis import given
@@ -144,7 +144,7 @@ def test_boxes_are_in_pixels_and_0_to_1() -> None:
 
 
 words = st.text("abc", min_size=1, max_size=4)
-bins = st.tuples(*[st.integers(0, 990)] * 4).map(repair_bins)
+bins = st.tuples(*[st.integers(0, 999)] * 4).map(repair_bins)
 segments = st.lists(st.tuples(words, st.lists(words, min_size=1), st.lists(bins, max_size=3)), max_size=5)
 
 
@@ -162,6 +162,15 @@ def test_the_token_form_comes_back(parts: list[tuple[str, list[str], list[Bins]]
     as_text = parse_answer(format_answer(answer, "text"), 640, 1480)
     assert as_text.text == answer.text
     assert [mention.boxes for mention in as_text.mentions] == [mention.boxes for mention in answer.mentions]
+
+
+@pytest.mark.parametrize("size", [(640, 480), (100, 80), (3, 7), (5000, 1)])
+@pytest.mark.parametrize("form", ["tokens", "text"])
+def test_boxes_that_reach_the_far_edges_come_back(
+    size: tuple[int, int], form: Literal["tokens", "text"]
+) -> None:
+    answer = parse_answer("a cat [0, 987, 998, 999]", *size)
+    assert parse_answer(format_answer(answer, form), *size) == answer
 
 
 pieces = st.sampled_from(

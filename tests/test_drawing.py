@@ -140,3 +140,25 @@ def test_labels_leave_what_was_pointed_at_in_sight():
     picture, place = Image.new("RGB", (800, 600), (10, 20, 30)), Box(396, 296, 404, 304)
     drawn = draw_answer(picture, answer_about(800, 600, ("a dog", [place])), [Point(400, 300)])
     assert (np.asarray(drawn)[296:304, 396:404] == (10, 20, 30)).all()
+
+
+def drawn(phrase: str) -> np.ndarray:
+    answer = Answer(
+        f"{phrase} here",
+        (Mention(phrase, (0, len(phrase)), (LocatedBox((9, 9, 90, 90), (0.09,) * 4),)),),
+        100,
+        100,
+    )
+    return np.asarray(draw_answer(Image.new("RGB", (100, 100)), answer, title=phrase))
+
+
+def test_letters_that_the_font_lacks_are_told_apart():
+    assert (drawn("Kätzchen") == drawn("Katzchen")).all()
+    assert (drawn("a\u00a0cat") == drawn("a cat")).all()
+    assert (drawn("猫") == drawn("\\u732b")).all()
+    assert (drawn("a 🐕") == drawn("a \\U0001f415")).all()
+
+
+def test_a_long_text_of_such_letters_stays_on_the_drawing():
+    caption = drawn("一只橙色的猫" * 20)
+    assert (caption[-200:, -8:] == 255).all()

@@ -92,7 +92,7 @@ def test_damaged_weights_are_an_error_of_one_line(folder, damage, capfd):
     assert capfd.readouterr().err == ""
 
 
-@pytest.mark.parametrize("device", ["cuda:99", "tpu", "cpu:banana"])
+@pytest.mark.parametrize("device", ["cuda:99", "tpu", "cpu:banana", "meta", "hpu", None])
 def test_a_device_that_is_not_there_is_refused(folder, device):
     with pytest.raises(InputError, match="no device"):
         load_model(folder, device)

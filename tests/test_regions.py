@@ -144,7 +144,9 @@ def test_what_fits_is_returned_as_it_is() -> None:
         (Box(-10, 20, 30, 900), Box(0, 20, 30, 80), ["clipped"]),
         (Box(30, 40, 10, 20), Box(10, 20, 30, 40), ["swapped"]),
         (Box(10, 20, 10, 20), Point(10, 20), ["point"]),
-        (Box(200, 10, 300, 30), Point(100, 20), ["clipped", "point"]),
+        (Box(200, 10, 300, 30), Point(100, 20), ["lies outside", "point"]),
+        (Box(-9, -9, 0, 5), Point(0, 2.5), ["lies outside", "point"]),
+        (Scribble([(150, 90), (200, 95)]), Scribble([(100, 80), (100, 80)]), ["lies outside"]),
         (Scribble([(-5, 5), (5, 5)]), Scribble([(0, 5), (5, 5)]), ["clipped"]),
         (
             Polygon([(-10, 0), (10, 0), (10, 20), (-10, 20)]),
@@ -152,7 +154,7 @@ def test_what_fits_is_returned_as_it_is() -> None:
             ["clipped"],
         ),
         (Polygon([(5, 5), (7, 5), (9, 5)]), Point(7, 5), ["point"]),
-        (Polygon([(200, 10), (300, 10), (250, 40)]), Point(100, 20), ["clipped", "point"]),
+        (Polygon([(200, 10), (300, 10), (250, 40)]), Point(100, 20), ["lies outside", "point"]),
     ],
 )
 def test_what_does_not_fit_is_changed_and_said(region: Region, fitted: Region, words: list[str]) -> None:

@@ -291,6 +291,16 @@ def test_a_chat_that_grows_too_long_forgets_its_earlier_turns(scene, monkeypatch
     assert chat.say("what?", max_new_tokens=2).text is not None
 
 
+def test_a_chat_forgets_nothing_for_the_sake_of_a_length_that_no_answer_has(scene):
+    chat = scene.chat()
+    chat.say("what is the dog?", max_new_tokens=4)
+    with pytest.raises(InputError, match="max_new_tokens"):
+        chat.say("and now?", max_new_tokens="5")
+    room = chat._rows.room
+    assert not chat.say("and now?", max_new_tokens=10**9).warnings
+    assert chat._rows.room < room
+
+
 def test_ranks_begin_with_the_merged_box_and_only_locators_have_them(kit, paper):
     ranked = kit.rank(["a Dog", "the red ball"], most=3)
     merged = kit.ground(["a Dog", "the red ball"], merge=True, threshold=0).mentions

@@ -13,13 +13,14 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from .coordinates import (
+    BINS,
     BoxBins,
     bins_to_box,
-    box_to_bins,
     format_bins_text,
     format_bins_tokens,
     normalize_box,
     repair_bins,
+    to_bin,
 )
 from .errors import InputError
 from .phrases import last_noun_phrase
@@ -229,7 +230,7 @@ def format_answer(answer: Answer, form: Literal["text", "tokens"] = "text") -> s
         if not mention.boxes:
             continue
         start, end = mention.span
-        bins = [box_to_bins(Box(*box.pixels), answer.width, answer.height) for box in mention.boxes]
+        bins = [_written_bins(box) for box in mention.boxes]
         before, phrase = answer.text[position:start], answer.text[max(start, position) : end]
         if form == "tokens":
             mark = "<phrase>" if phrase else ""
@@ -238,6 +239,11 @@ def format_answer(answer: Answer, form: Literal["text", "tokens"] = "text") -> s
             pieces += [before, phrase, *(f" {format_bins_text(four)}" for four in bins)]
         position = max(end, position)
     return "".join([*pieces, answer.text[position:]])
+
+
+def _written_bins(box: LocatedBox) -> tuple[int, ...]:
+    # Not from pixels: there Ferret stops a pixel before the far edge, and the last bins could not come back.
+    return tuple(to_bin(round(side * BINS, 3), BINS) for side in box.normalized)
 
 
 _NUMBER = r"\s*-?[0-9]+\s*"

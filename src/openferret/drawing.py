@@ -11,11 +11,12 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageFont
 
 from openferret.answer import Answer
+from openferret.lettering import drawable, drawable_text
 from openferret.regions import Box, Point, Region, fit_region, region_bounds, region_mask
 
 # Dark enough to be read as text on white, far enough apart to be told apart side by side.
@@ -86,7 +87,7 @@ def _assign_colours(answers: Sequence[Answer]) -> dict[str, str]:
 
 
 def _shorten(text: str, longest: int) -> str:
-    text = " ".join(text.split())
+    text = drawable_text(" ".join(text.split()))
     return text if len(text) <= longest else text[: longest - 1].rstrip() + "…"
 
 
@@ -257,16 +258,18 @@ def _paragraphs(
     answers: Sequence[Answer], title: str | None, colours: Mapping[str, str]
 ) -> Iterator[list[_Word]]:
     if title:
+        title = drawable_text(title)
         yield list(_split(title, [(0, len(title), _Run("", _ABSENT))]))
     for number, answer in enumerate(answers):
         prefix = f"[{number}] " if len(answers) > 1 else ""
         styles = []
+        places = [0, *accumulate(len(drawable(one)) for one in answer.text)]
         for mention in answer.mentions:
-            start, end = mention.span
+            start, end = (places[edge] for edge in mention.span)
             colour = colours.get(_key(mention.phrase))
             style = _Run("", colour, underlined=True) if colour and mention.boxes else _Run("", _ABSENT)
             styles.append((start + len(prefix), end + len(prefix), style))
-        yield from (list(_split(prefix + answer.text, styles)),) if answer.text.strip() else ()
+        yield from (list(_split(prefix + drawable_text(answer.text), styles)),) if answer.text.strip() else ()
 
 
 def _split(text: str, styles: Sequence[tuple[int, int, _Run]]) -> Iterator[_Word]:

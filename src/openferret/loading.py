@@ -177,7 +177,7 @@ def _checked_device(name: str) -> torch.device:
     """The device, once it has held a number."""
     try:
         device = torch.device(name)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError):
+        torch.zeros(1, device=device).item()  # "meta" holds none
+    except (RuntimeError, AssertionError, NotImplementedError, TypeError, ImportError):
         raise InputError(f"this machine has no device {name!r} that can be used; try 'cpu'") from None
     return device

@@ -119,6 +119,8 @@ def reference_geometry(
     if len(drawn) != len(regions):
         raise InputError(f"there are {len(regions)} masks, but points for {len(drawn)}")
     stacked = np.stack(drawn).astype(np.float32)
+    if (anchors is None) != (neighbors is None):
+        raise InputError("anchors and neighbors must be given together, or neither of them")
     if anchors is None or neighbors is None:
         return region_geometry(stacked, config.geometry)
     return RegionGeometry(stacked, tuple(anchors), tuple(neighbors))
@@ -150,18 +152,22 @@ def reference_forward(
     config = model.config
     attended = torch.ones_like(input_ids) if attention_mask is None else attention_mask.long()
     goals = torch.full_like(input_ids, IGNORED_LABEL) if labels is None else labels
-    counts = [*regions, *[0] * (len(input_ids) - len(regions))]
+    if len(regions) > len(input_ids):
+        raise InputError(f"there are regions for {len(regions)} rows, but {len(input_ids)} rows of input_ids")
+    counts = torch.tensor([*regions, *[0] * (len(input_ids) - len(regions))])
     shown = (input_ids == IMAGE_PLACEHOLDER).any(1)
     encoded = model.model.encode_pictures(pixel_values[shown]) if bool(shown.any()) else None
-    vectors = None
+    if len(without := (counts.bool() & ~shown.cpu()).nonzero()):
+        raise InputError(f"row {int(without[0])} shows no picture, but has regions")
+    vectors = owners = None
     if geometry is not None and encoded is not None:
-        place = shown.long().cumsum(0) - 1
+        owners = (shown.long().cumsum(0) - 1).repeat_interleave(counts.to(shown.device))
         vectors = model.model.encode_regions(
             encoded,
             torch.from_numpy(geometry.points),
             [torch.from_numpy(one) for one in geometry.anchors],
             [torch.from_numpy(one) for one in geometry.neighbors],
-            place.repeat_interleave(torch.tensor(counts)),
+            owners,
         )
     ids, kept, wanted = (
         [_spread(row, mark, fill, config.picture_tokens) for row, mark in zip(rows, input_ids, strict=True)]
@@ -172,7 +178,7 @@ def reference_forward(
         )
     )
     present = pad_sequence([torch.ones_like(row) for row in ids], batch_first=True)
-    embedded = model.model.embed(pad_sequence(ids, batch_first=True), encoded, vectors)
+    embedded = model.model.embed(pad_sequence(ids, batch_first=True), encoded, vectors, owners)
     output: FerretOutput = model(
         inputs_embeds=embedded * present[..., None],
         attention_mask=pad_sequence(kept, batch_first=True),

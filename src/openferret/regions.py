@@ -142,14 +142,14 @@ def fit_region(region: Region, width: int, height: int) -> tuple[Region, list[st
             fitted = Point(_clamp(x, width), _clamp(y, height))
             if fitted == region:
                 return region, []
-            return fitted, [_outside("point", width, height, "was moved to it")]
+            return fitted, [f"the point reached outside the {width} x {height} picture and was moved to it"]
         case Box():
             return _fit_box(region, width, height)
         case Scribble(points, stroke):
             inside = tuple((_clamp(x, width), _clamp(y, height)) for x, y in points)
             if inside == points:
                 return region, []
-            return Scribble(inside, stroke), [_outside("scribble", width, height, "was clipped")]
+            return Scribble(inside, stroke), [_outside("scribble", points, width, height)]
         case Polygon():
             return _fit_polygon(region, width, height)
         case Mask():
@@ -297,7 +297,8 @@ def _fit_box(box: Box, width: int, height: int) -> tuple[Region, list[str]]:
     y1, y2 = _clamp(ordered.y1, height), _clamp(ordered.y2, height)
     fitted = Box(x1, y1, x2, y2)
     if fitted != ordered:
-        notes.append(_outside("box", width, height, "was clipped"))
+        corners = (ordered.x1, ordered.y1), (ordered.x2, ordered.y2)
+        notes.append(_outside("box", corners, width, height))
     if x1 == x2 or y1 == y2:
         notes.append("the box has no area on the picture and was taken as a point")
         return Point((x1 + x2) / 2, (y1 + y2) / 2), notes
@@ -315,7 +316,7 @@ def _fit_polygon(polygon: Polygon, width: int, height: int) -> tuple[Region, lis
     if (inside != points).any():
         # Far vertices are brought near first, so that no product of theirs overflows.
         inside = masks.clip_polygon(points.clip(-1e9, 1e9), width, height)
-        notes.append(_outside("polygon", width, height, "was clipped"))
+        notes.append(_outside("polygon", polygon.points, width, height))
     extent = np.ptp(inside, axis=0) if len(inside) else np.zeros(2)
     if extent.all():
         return (Polygon(inside.tolist()) if notes else polygon), notes
@@ -329,8 +330,12 @@ def _brush_radius(region: Point | Scribble, width: int, height: int) -> float:
     return point_radius(width, height)
 
 
-def _outside(kind: str, width: int, height: int, done: str) -> str:
-    return f"the {kind} reached outside the {width} x {height} picture and {done}"
+def _outside(kind: str, points: Sequence[tuple[float, float]], width: int, height: int) -> str:
+    picture = f"the {width} x {height} picture"
+    for places, size in zip(zip(*points, strict=True), (width, height), strict=True):
+        if max(places) <= 0 or min(places) >= size:
+            return f"the {kind} lies outside {picture}; the place on its edge nearest to it was taken instead"
+    return f"the {kind} reached outside {picture} and was clipped"
 
 
 def _clamp(value: float, size: int) -> float:

@@ -368,14 +368,17 @@ class Chat:
         Raises:
             InputError: as `Scene.ask`; the conversation then stays as it was.
         """
+        how = Decoding(max_new_tokens=max_new_tokens)
         asked = self._write(text, regions)
         forgotten = []
-        if self._turns and self._rows.room <= len(asked.ids) + max_new_tokens:
+        # A length far beyond any answer's, given so that none is cut, is no reason to forget.
+        answer = min(max_new_tokens, context_length(self.scene.loaded.model) // 4)
+        if self._turns and self._rows.room <= len(asked.ids) + answer:
             self._restart()
             asked = self._write(text, regions)
             forgotten = ["the conversation grew too long; its earlier turns were forgotten"]
         held = self._rows.lengths[0]
-        written = extend(self._rows, [asked], Decoding(max_new_tokens=max_new_tokens))[0]
+        written = extend(self._rows, [asked], how)[0]
         self._turns += 1
         # What the model wrote last is not in its cache yet, and goes before the next question.
         self._unread = written.ids[self._rows.lengths[0] - held - len(asked.ids) :]

@@ -7,6 +7,7 @@ from PIL import Image
 from torch import nn
 
 from openferret.answer import parse_answer
+from openferret.errors import InputError
 from openferret.generation.decode import Decoding, decode, unit_box_bins
 from openferret.generation.locating import find_phrases
 from openferret.generation.prefix import encode_prefix
@@ -157,3 +158,22 @@ def test_words_are_told_as_they_come(kit):
     written = ask(kit, TEXTS[:2], script, hear)
     assert heard == [one.text for one in written] == ["a dog", "no"]
     assert written[0].confidence == pytest.approx(np.prod(written[0].probabilities) ** (1 / 4))
+
+
+@pytest.mark.parametrize("temperature", [1e-40, 1e-300])
+def test_the_lowest_temperatures_take_the_most_probable_token(kit, temperature):
+    likeliest = ask(kit, TEXTS[1:2], max_new_tokens=6)[0]
+    assert ask(kit, TEXTS[1:2], max_new_tokens=6, temperature=temperature)[0].ids == likeliest.ids
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *({"temperature": one} for one in (-1, float("nan"), float("inf"), "hot")),
+        *({"seed": one} for one in (2**70, "a", -1)),
+        *({"instance_threshold": one} for one in (2, -1, float("nan"))),
+    ],
+)
+def test_what_cannot_be_decoded_with_is_refused(wrong):
+    with pytest.raises(InputError, match=next(iter(wrong))):
+        Decoding(**wrong)

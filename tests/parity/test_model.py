@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from openferret.convert.names import reference_name
+from openferret.errors import InputError
 from openferret.parity import open_reference, reference_forward, reference_geometry, reference_logits
 
 BATCH = "model/forward_batch.npz"
@@ -49,6 +50,32 @@ def test_public_function_gives_the_logits_of_a_mixed_padded_batch(parity, conver
     names = ("pixel_values", "input_ids", "masks", "points", "anchors", "neighbors", "attention_mask")
     logits = reference_logits(folder, **{name: batch[name] for name in names})
     np.testing.assert_allclose(logits.numpy(), batch["expected"]["logits"], atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        # Three regions as before, but one in the row that mentions none.
+        (
+            lambda batch: {"masks": [batch["masks"][0][:1], batch["masks"][0][1:], batch["masks"][2]]},
+            "region",
+        ),
+        (lambda batch: {"masks": [*batch["masks"], [batch["masks"][0][0]]], "points": None}, "rows"),
+        (lambda batch: {"neighbors": None}, "together"),
+    ],
+)
+def test_inputs_that_do_not_fit_together_are_refused(converted, batch, change, says):
+    names = ("pixel_values", "input_ids", "masks", "points", "anchors", "neighbors", "attention_mask")
+    changed = {name: batch[name] for name in names} | change(batch)
+    with pytest.raises(InputError, match=says):
+        reference_logits(converted, **changed)
+
+
+def test_a_region_needs_a_picture_in_its_row(converted, batch):
+    ids = batch["input_ids"].clone()
+    ids[0][ids[0] == -200] = 5
+    with pytest.raises(InputError, match="row 0 shows no picture"):
+        reference_logits(converted, batch["pixel_values"], ids, batch["masks"])
 
 
 def test_without_regions(parity, converted, read_npz):

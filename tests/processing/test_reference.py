@@ -38,6 +38,22 @@ def test_every_kind_of_region_at_full_size():
     assert np.array_equal(reference_mask(Mask(stored), 120, 80), stored)
 
 
+@pytest.mark.parametrize(
+    ("region", "rows", "columns"),
+    [
+        (Box(20, 30, 10, 10), (10, 30), (10, 20)),  # corners in the other order
+        (Box(130, 10, 500, 30), (10, 30), (119, 119)),  # beyond the right edge: its last column
+        (Box(-90, -50, -10, -5), (0, 0), (0, 0)),
+        (Point(120, 80), (74, 79), (114, 119)),  # on the far edge, which is the last pixel's
+        (Point(-40, 1e300), (74, 79), (0, 5)),
+    ],
+)
+def test_regions_are_brought_onto_the_picture_as_the_reference_does(region, rows, columns):
+    inside = np.argwhere(reference_mask(region, 120, 80))
+    assert inside.min(0).tolist() == [rows[0], columns[0]]
+    assert inside.max(0).tolist() == [rows[1], columns[1]]
+
+
 def test_points_are_pixel_corners_in_column_order_and_repeat_when_there_are_few():
     mask = np.zeros((4, 8), bool)
     mask[1:3, 2:4] = True

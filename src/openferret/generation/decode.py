@@ -10,8 +10,9 @@ from time import perf_counter
 import torch
 from torch import Tensor
 
-from openferret.checks import whole_number
+from openferret.checks import finite_number, whole_number
 from openferret.coordinates import UnitBox, to_bin
+from openferret.errors import InputError
 from openferret.generation.choosing import Choosing, choosing
 from openferret.generation.engines import AnyFerret
 from openferret.generation.evidence import lay_presence_over
@@ -23,6 +24,7 @@ from openferret.processing.preparing import Preparing
 from openferret.prompts import LOCATION_BINS
 
 _MOST_BOXES = 8  # of one phrase, as in training
+_COLDEST = 1e-30  # logits divided by less leave float32
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,8 @@ class Decoding:
         instance_threshold: least probability of an instance.
 
     Raises:
-        InputError: max_new_tokens is not 1 or more.
+        InputError: max_new_tokens is not 1 or more, temperature is below 0 or not finite, seed is no whole number of
+            64 bits, or instance_threshold is no probability.
     """
 
     max_new_tokens: int = 96
@@ -48,6 +51,12 @@ class Decoding:
 
     def __post_init__(self) -> None:
         whole_number(self.max_new_tokens, "max_new_tokens", at_least=1)
+        if finite_number(self.temperature, "temperature") < 0:
+            raise InputError(f"temperature must be 0 or more, not {self.temperature}")
+        if whole_number(self.seed, "seed", at_least=0) >= 2**63:
+            raise InputError(f"seed must be below 2 to the power of 63, not {self.seed}")
+        if not 0 <= finite_number(self.instance_threshold, "instance_threshold") <= 1:
+            raise InputError(f"instance_threshold must lie between 0 and 1, not {self.instance_threshold}")
 
 
 @dataclass(frozen=True)
@@ -259,7 +268,7 @@ class _Writer:
             answer.choosing.lay_over(answer.ids, open_logits)
         likely = open_logits.softmax(-1)
         if self.how.temperature > 0:
-            drawn = (open_logits / self.how.temperature).softmax(-1)
+            drawn = (open_logits / max(self.how.temperature, _COLDEST)).softmax(-1)
             token = int(torch.multinomial(drawn, 1, generator=self.generator))
         elif barred is not None:
             token = int(open_logits.masked_fill(barred, -torch.inf).argmax())

@@ -9,6 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from openferret.answer import Answer, LocatedBox
 from openferret.labelling.colours import colour_of
+from openferret.lettering import drawable_text
 
 _WIDTH, _HEIGHT = 380, 285  # pixels of the room for a picture
 _CAPTION, _GAP, _MARGIN = 44, 16, 24
@@ -58,7 +59,10 @@ def draw_sheet(cells: Sequence[Cell], legend: Sequence[Legend], title: str, colu
     """
     font, small = ImageFont.load_default(_TEXT), ImageFont.load_default(_SMALL)
     width = 2 * _MARGIN + columns * _WIDTH + (columns - 1) * _GAP
-    entries = [*legend, Legend("dashed: among the tenth with the lowest scores", _DOUBT)]
+    entries = [
+        *(Legend(drawable_text(one.text), one.colour) for one in legend),
+        Legend("dashed: among the tenth with the lowest scores", _DOUBT),
+    ]
     placed = list(_flow(entries, width - 2 * _MARGIN, small))
     top = _MARGIN + 34 + 24 * (1 + max(row for row, _, _ in placed)) + 10
     rows = -(-len(cells) // columns)
@@ -73,7 +77,13 @@ def draw_sheet(cells: Sequence[Cell], legend: Sequence[Legend], title: str, colu
         left = _MARGIN + (number % columns) * (_WIDTH + _GAP)
         above = top + (number // columns) * (_HEIGHT + _CAPTION + _GAP)
         sheet.paste(_draw_picture(cell, small), (left, above))
-        draw.text((left, above + _HEIGHT + 14), _fit(cell.name, _WIDTH, font), _INK, font, anchor="lm")
+        draw.text(
+            (left, above + _HEIGHT + 14),
+            _fit(drawable_text(cell.name), _WIDTH, font),
+            _INK,
+            font,
+            anchor="lm",
+        )
         draw.text((left, above + _HEIGHT + 32), _summary(cell), _FAINT, small, anchor="lm")
     return sheet
 
@@ -120,6 +130,7 @@ def _draw_picture(cell: Cell, font: ImageFont.FreeTypeFont | ImageFont.ImageFont
     taken: list[_Spot] = []
     for (number, phrase, box), spot in zip(found, spots, strict=True):
         doubtful = _is_doubtful(box, cell.doubtful)
+        phrase = drawable_text(phrase)
         name = phrase if len(phrase) <= _LONGEST_LABEL else phrase[: _LONGEST_LABEL - 1] + "…"
         label = name if box.score is None else f"{name} {box.score:.2f}"
         fill, ink = (_DOUBT, "black") if doubtful else (colour_of(number), "white")

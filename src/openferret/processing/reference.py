@@ -51,10 +51,11 @@ def coordinates_mask(coordinates: Sequence[float], width: int, height: int) -> B
 
 
 def reference_mask(region: Region, width: int, height: int) -> BoolArray:
-    """Any region as the reference rasterises it, at the picture's full size.
+    """Any region as the reference rasterises it, at the picture's full size; never empty.
 
     Args:
-        region: in pixels of the picture.
+        region: in pixels of the picture. As there, numbers are first brought into 0..size - 1; a box's corners may
+            come in either order.
         width: of the picture in pixels.
         height: of the picture in pixels.
 
@@ -62,9 +63,11 @@ def reference_mask(region: Region, width: int, height: int) -> BoolArray:
         bool [height, width].
     """
     if isinstance(region, Point):
-        return coordinates_mask((region.x, region.y), width, height)
+        return coordinates_mask((_onto(region.x, width), _onto(region.y, height)), width, height)
     if isinstance(region, Box):
-        return coordinates_mask((region.x1, region.y1, region.x2, region.y2), width, height)
+        left, right = sorted((_onto(region.x1, width), _onto(region.x2, width)))
+        top, bottom = sorted((_onto(region.y1, height), _onto(region.y2, height)))
+        return coordinates_mask((left, top, right, bottom), width, height)
     return region_mask(region, width, height, max_side=max(width, height))
 
 
@@ -99,3 +102,7 @@ def reference_points(mask: BoolArray, count: int, seed: int = 0) -> Points:
         pixels = np.concatenate([pixels, repeats])
     points: Points = (pixels / np.array([width, height])).astype(np.float32)
     return points
+
+
+def _onto(value: float, size: int) -> float:
+    return min(max(value, 0.0), size - 1.0)
