@@ -13,6 +13,7 @@ from openferret.regions import (
     Polygon,
     Region,
     Scribble,
+    doubt_pixels,
     fit_region,
     parse_box,
     parse_point,
@@ -162,6 +163,27 @@ def test_what_does_not_fit_is_changed_and_said(region: Region, fitted: Region, w
     assert result == fitted
     assert len(notes) == len(words)
     assert all(word in note for word, note in zip(words, notes, strict=True))
+
+
+@pytest.mark.parametrize(
+    "region",
+    [
+        Point(0.5, 0.4),
+        Box(0, 0, 1, 1),
+        Box(0.1, 0.2, 0.8, 0.9),
+        Scribble([(0.1, 0.2), (0.3, 1)]),
+        Polygon([(0, 0), (1, 0), (1, 1)]),
+    ],
+)
+def test_shares_of_the_picture_are_doubted(region: Region) -> None:
+    (note,) = doubt_pixels(region, 640, 480)
+    assert "pixels, not 0..1" in note
+    assert doubt_pixels(region, 8, 8) == []
+
+
+def test_pixels_are_not_doubted() -> None:
+    regions = (Point(0, 0), Point(1, 1), Point(0.5, 20), Box(0, 0, 1, 480), Mask(np.ones((480, 640))))
+    assert not any(doubt_pixels(region, 640, 480) for region in regions)
 
 
 def test_a_mask_of_another_size_is_refused_everywhere() -> None:

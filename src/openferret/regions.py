@@ -22,6 +22,7 @@ if (
 _POINT_RADIUS = (
     5 / 336
 )  # of the shorter side: radius 5 in the 336 pixel input of Ferret (arXiv 2310.07704, section 3.1)
+_FEW_PIXELS = 16  # of a side: a smaller picture may be pointed at to parts of a pixel
 
 
 @dataclass(frozen=True)
@@ -159,6 +160,37 @@ def fit_region(region: Region, width: int, height: int) -> tuple[Region, list[st
                     f"the mask is {size} pixels; it must be as large as the picture, {width} x {height}"
                 )
             return region, []
+
+
+def doubt_pixels(region: Region, width: int, height: int) -> list[str]:
+    """A sentence if a region's numbers are all within 0..1, as those of whoever takes them for shares of the picture.
+
+    Args:
+        region: as it was given.
+        width: of the picture in pixels; a picture of few is not doubted.
+        height: of the picture in pixels.
+
+    >>> doubt_pixels(Box(0.1, 0.2, 0.8, 0.9), 640, 480)
+    ['the box lies within the first pixel of the 640 x 480 picture: coordinates are pixels, not 0..1']
+    """
+    meant = False
+    values: tuple[float, ...]
+    match region:
+        case Point(x, y):
+            values = (x, y)
+            meant = x.is_integer() and y.is_integer()  # a corner of the picture
+        case Box(x1, y1, x2, y2):
+            values = (x1, y1, x2, y2)
+        case Scribble(points) | Polygon(points):
+            values = tuple(value for point in points for value in point)
+        case _:
+            return []
+    if meant or min(width, height) < _FEW_PIXELS or not all(0 <= value <= 1 for value in values):
+        return []
+    kind = type(region).__name__.lower()
+    return [
+        f"the {kind} lies within the first pixel of the {width} x {height} picture: coordinates are pixels, not 0..1"
+    ]
 
 
 def region_bounds(region: Region, width: int, height: int) -> Box:

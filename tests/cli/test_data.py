@@ -99,6 +99,7 @@ def test_sources_are_listed_without_loading_what_reads_them():
     listed = run("sources").stdout
     assert "visual_genome" in listed
     assert "annotations.xml" in listed
+    assert "()" not in listed
     code = (
         "import sys; from openferret.cli.data import app\n"
         "try: app(['sources'])\n"

@@ -103,6 +103,17 @@ def test_a_second_picture_is_not_a_phrase(refuse, photo):
     assert "--images" in refuse("ground", photo("a.png"), photo("b.png"), "a dog")
 
 
+def test_the_picture_comes_first(refuse, photo):
+    assert "comes first" in refuse("ground", "a cup", photo())
+    assert "comes first" in refuse("ask", "what is it?", photo())
+
+
+def test_shares_of_the_picture_are_doubted(run, ferret, photo):
+    result = run("refer", photo(), "--box", "0.1,0.2,0.8,0.9")
+    assert result.exit_code == 0
+    assert "pixels, not 0..1" in result.stderr
+
+
 def test_with_images_named_every_word_is_a_phrase(run, ferret, photo, monkeypatch):
     monkeypatch.chdir(photo("dog.png").parent)
     assert run("ground", "--images", "dog.png", "dog.png").exit_code == 0

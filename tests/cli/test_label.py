@@ -100,6 +100,7 @@ def test_two_at_once_in_one_folder_are_refused(run, folder, tmp_path):
         (["--names", "cat", "--threshold", "2"], "--threshold"),
         (["--names", "cat", "--image-prefix", "x"], "label-studio"),
         (["--names", "cat", "--device", "gpu"], "--device"),
+        (["--names", __file__], "is a file: give what it holds"),
         ([], "--names"),
     ],
 )

@@ -64,6 +64,12 @@ def test_places_that_cannot_be_written(tmp_path, refuse, photo):
         assert "cannot be written" in refuse("describe", photo(), "--out", path)
 
 
+def test_a_folder_that_is_not_there_is_named_as_the_reason(tmp_path, refuse, photo):
+    assert "its folder does not exist" in refuse(
+        "describe", photo(), "--out", tmp_path / "missing" / "o.jsonl"
+    )
+
+
 def test_a_pipe_is_no_results_file(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path / "pipe", tmp_path / ("x" * 300)):

@@ -57,6 +57,11 @@ def test_what_was_changed_or_left_out_is_said(kit):
     assert "the question does not mention region [1]" in question.warnings
 
 
+def test_shares_of_the_picture_are_doubted(kit):
+    question = write_question(kit, "what is [0]?", [Box(0.1, 0.2, 0.8, 0.9)], (640, 480))
+    assert [one for one in question.warnings if "pixels, not 0..1" in one]
+
+
 @pytest.mark.parametrize("long", ["dog [0] " * 5000, "a" * 1_000_000, " " * 900_000 + "dog", "[0]" * 300])
 def test_a_question_that_is_too_long_is_cut_with_a_warning(kit, long):
     question = write_question(kit, "what is " + long, [Point(1, 1)], SIZE, room=100)

@@ -34,7 +34,7 @@ _SHOWN = 20
 @app.command()
 def build(
     recipe: Annotated[
-        str, typer.Argument(metavar="RECIPE", help="A YAML file, or a recipe that ships: grit-mini.")
+        str, typer.Argument(metavar="RECIPE", help="A YAML file, or a recipe that ships: grit, grit-mini.")
     ],
     out: Annotated[Path, typer.Option(metavar="DIR", help="The folder to make.")],
     path: Annotated[
@@ -166,7 +166,7 @@ def sources() -> None:
     from openferret.data.sources import SOURCES
 
     for name, kind in sorted(SOURCES.items()):
-        typer.echo(f"{name:20} {kind.title} ({kind.licence})")
+        typer.echo(f"{name:20} {kind.title}" + (f" ({kind.licence})" if kind.licence else ""))
         typer.echo(f"{'':20} {'; '.join(kind.layout)}")
 
 

@@ -82,15 +82,18 @@ def split_words(
         raise InputError(f'{verb} needs a picture and a {kind}: openferret {verb} IMAGE "{kind}"')
     for text in texts:
         check_text(text, kind)
-        if not images and _is_file(text):
+        if not images and is_file(text):
+            if not Path(pictures[0]).exists():
+                raise InputError(f'the picture comes first: openferret {verb} IMAGE "{kind}"')
             raise InputError(f"{text!r} is a file, not a {kind}: give several pictures with --images PATH")
     return pictures, [text.strip() for text in texts]
 
 
-def _is_file(text: str) -> bool:
+def is_file(text: str) -> bool:
+    """Whether a text is the path of a file that is there."""
     try:
         return Path(text).is_file()
-    except OSError:  # longer than a file name can be
+    except (OSError, ValueError):  # longer than a file name can be, or with a character that none has
         return False
 
 

@@ -20,7 +20,7 @@ from openferret.cli.options import Settings
 from openferret.cli.results import Results, open_results
 from openferret.errors import InputError
 from openferret.images import find_images, load_image
-from openferret.regions import fit_region
+from openferret.regions import doubt_pixels, fit_region
 
 if TYPE_CHECKING:
     from openferret.answer import Answer
@@ -39,8 +39,9 @@ class Job:
 
     def check(self, image: Image.Image) -> list[str]:
         """Warnings about the regions on this picture; InputError if one cannot be put on it."""
-        fitted = [fit_region(pointed.region, *image.size) for pointed in self.pointed]
-        return [*self.warnings, *(warning for _, warnings in fitted for warning in warnings)]
+        regions = [pointed.region for pointed in self.pointed]
+        fitted = [doubt_pixels(one, *image.size) + fit_region(one, *image.size)[1] for one in regions]
+        return [*self.warnings, *(warning for warnings in fitted for warning in warnings)]
 
     def draw(self, image: Image.Image, answers: Sequence[Answer], target: Path | None) -> None:
         """Write the drawing of the answers, if one is wanted."""

@@ -94,6 +94,8 @@ def label(
     settings = Settings(model=model.model, device=model.device, seed=model.seed, engine=chosen)
     session.check_settings(settings)
     identity = {name: value for name, value in settings.identity().items() if value is not None}
+    if inputs.is_file(names):
+        raise InputError(f'--names {names!r} is a file: give what it holds, as in --names "$(cat {names})"')
     labelling = Labelling(parse_names(names), threshold, identity)
     pictures = find_sources(images)
     check_picture_names(form, list(source_names(pictures).values()))

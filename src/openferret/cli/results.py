@@ -73,6 +73,8 @@ def open_results(path: Path | None) -> Iterator[Results]:
 
 
 def _unwritable(path: Path, error: OSError) -> InputError:
+    if not path.parent.is_dir():
+        return InputError(f"{str(path)!r} cannot be written: its folder does not exist")
     return InputError(f"{str(path)!r} cannot be written: {error.strerror or error}")
 
 

@@ -51,7 +51,10 @@ def refer(
 def ground(
     words: Annotated[
         list[str] | None,
-        typer.Argument(metavar="IMAGE PHRASE...", help="A picture or folder, then what to look for."),
+        typer.Argument(
+            metavar="IMAGE PHRASE...",
+            help="A picture or folder, then what to look for, each in quotes of its own.",
+        ),
     ],
     settings: Settings,
     images: MoreImages = None,

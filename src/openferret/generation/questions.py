@@ -11,7 +11,7 @@ from openferret.errors import InputError
 from openferret.generation.intents import Sought, asks_description, offered_choice, sought_thing
 from openferret.processing.preparing import Preparing, escape_text
 from openferret.prompts import REFER, REGION_TOKEN
-from openferret.regions import Region, fit_region
+from openferret.regions import Region, doubt_pixels, fit_region
 
 LONGEST_QUESTION = 1024  # tokens: far beyond what a question needs, and read in a second or so
 _LONGEST_TOKEN = 64  # characters; text beyond LONGEST_QUESTION of them is not even tokenised
@@ -72,7 +72,7 @@ def write_question(
     for region in listed(regions, "regions", "[Box(10, 20, 200, 220)]"):
         on_picture, notes = fit_region(region, *size)
         fitted.append(on_picture)
-        warnings += notes
+        warnings += [*doubt_pixels(region, *size), *notes]
     most = min(room, LONGEST_QUESTION)
     mentioned: list[Region] = []
 

@@ -179,7 +179,7 @@ def load_recipe(
     """Reads a recipe and checks all of it that can be checked without its sources.
 
     Args:
-        place: a YAML file, or the name of a recipe that ships (`grit-mini`).
+        place: a YAML file, or the name of a recipe that ships (`grit`, `grit-mini`).
         settings: `a.b=c`, set in the file's content before anything else; values are YAML.
         paths: values of `${NAME}`; they win over the file's `variables`.
 
