@@ -46,6 +46,25 @@ def test_the_namer_is_taught_again_once_the_language_stage_moved_its_sampler(dat
     assert "--language" in stages["naming-again"].arguments
 
 
+def test_descriptions_are_rewarded_if_asked_for_and_what_that_wrote_is_exported(data, tmp_path):
+    stages = {one.name: one.arguments for one in kit_stages(data, tmp_path, 1, 1, reward_minutes=2)}
+    assert list(stages).index("naming-again") + 1 == list(stages).index("rewards")
+    assert str(tmp_path / "language" / "state.pt") in stages["rewards"]
+    assert str(tmp_path / "rewards" / "state.pt") in stages["export"]
+    without = {one.name: one.arguments for one in kit_stages(data, tmp_path, 1, 1)}
+    assert str(tmp_path / "language" / "state.pt") in without["export"]
+    with pytest.raises(InputError, match="stage R"):
+        kit_stages(data, tmp_path, 1, 1, reward_minutes=-1)
+
+
+def test_the_language_stages_get_hints_of_namers_that_left_their_pictures_out(data, tmp_path):
+    stages = kit_stages(data, tmp_path, 1, 1, reward_minutes=1)
+    folds = str(tmp_path / "trunk" / "folds.pt")
+    assert [one.name for one in stages if folds in one.arguments] == [
+        *("naming", "language", "naming-again", "rewards")
+    ]
+
+
 def test_what_a_detector_saw_is_read_first_and_reaches_the_vision_side(data, tmp_path):
     seen = tmp_path / "detected.jsonl"
     seen.write_text('{"picture": "flickr30k:1", "class": "cup", "score": 0.5, "box": [0, 0, 1, 1]}\n')

@@ -95,6 +95,9 @@ def kit(
         ),
     ] = None,
     closer_minutes: Annotated[float, typer.Option(help="Of the closer look at regions.")] = 26,
+    reward_minutes: Annotated[
+        float, typer.Option(help="Of the rewards for whole descriptions, for an accelerator; 0: none.")
+    ] = 0,
     detected: Annotated[
         Path | None,
         typer.Option(
@@ -113,6 +116,8 @@ def kit(
     from openferret.train.kit import kit_stages, run_stages
 
     minutes = (trunk_minutes, language_minutes)
-    stages = kit_stages(data, out, *minutes, start, build, closer_minutes, detected, device, workers)
+    stages = kit_stages(
+        *(data, out, *minutes, start, build, closer_minutes, detected, device, workers, reward_minutes)
+    )
     run_stages(stages, out, lambda text: typer.echo(text, err=True))
     typer.echo(out / "adapter.safetensors")

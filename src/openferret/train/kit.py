@@ -1,8 +1,8 @@
-"""Kit's training from end to end: seven stages, each a process of its own, each resumable.
+"""Kit's training from end to end: seven or eight stages, each a process of its own, each resumable.
 
 The vision side learns phrases and boxes (stage T), the namer names every box, the language model learns to read
-both (stage L), a closer look names crops, everything trained becomes one adapter, and its scores are calibrated on
-pictures kept back.
+both (stage L) and, on an accelerator, to describe well as a whole (stage R), a closer look names crops, everything
+trained becomes one adapter, and its scores are calibrated on pictures kept back.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ MEMORY = {
     "MALLOC_TRIM_THRESHOLD_": "30000000000",
     "MALLOC_TOP_PAD_": "500000000",
 }
-# Pictures and crops a step on an accelerator: what leg 10 of docs/training.md ran with.
-LARGE_BATCH = {"language": "32", "closer-look": "128"}
+# Pictures and crops a step on an accelerator: what legs 10 and 11 of docs/training.md ran with.
+LARGE_BATCH = {"language": "32", "rewards": "32", "closer-look": "128"}
 NEEDED = ("Annotations", "Sentences", "flickr30k-images", "train.txt")
 
 
@@ -54,6 +54,7 @@ def kit_stages(
     detected: Path | None = None,
     device: str = "cpu",
     workers: int = 0,
+    reward_minutes: float = 0,
 ) -> tuple[Stage, ...]:
     """The stages in order.
 
@@ -67,8 +68,9 @@ def kit_stages(
         closer_minutes: of the closer look.
         detected: what a detector saw on the train pictures, from `openferret.train.stages.run_detector`; the vision
             side and the namer learn from it too.
-        device: of the four stages that train: "cpu", "cuda", "cuda:1".
+        device: of the stages that train: "cpu", "cuda", "cuda:1".
         workers: processes that make batches in advance, for accelerators.
+        reward_minutes: of stage R; 0 leaves it out.
 
     Raises:
         InputError: the data are not there, the minutes are not positive, the build is none or holds pictures
@@ -86,6 +88,8 @@ def kit_stages(
         )
     if not (trunk_minutes > 0 and language_minutes > 0 and closer_minutes > 0):
         raise InputError("the minutes of a stage must be more than 0")
+    if not reward_minutes >= 0:
+        raise InputError("the minutes of stage R must be 0 or more")
     if start is not None and not start.is_file():
         raise InputError(f"{start} is not a file; give the adapter.safetensors to go on from")
     if workers < 0:
@@ -117,15 +121,30 @@ def kit_stages(
     adapter = out / "adapter.safetensors"
     given = ("--data", str(data))
     begin = ("--start", str(start)) if start is not None else ()
-    state = str(trunk / "state.pt")
+    state, folds = str(trunk / "state.pt"), str(trunk / "folds.pt")
+    written = str(language / "state.pt")
     train = "openferret.train.stages"
+    rewards: tuple[Stage, ...] = ()
+    rewarded = written
+    if reward_minutes:
+        rewarded = str(out / "rewards" / "state.pt")
+        arguments = (
+            *(*given, *mixed, *fed, *large["rewards"], "--keep-sampler"),
+            *("--trunk", state, "--language", written, "--folds", folds),
+            *("--out", str(out / "rewards"), "--reward-minutes", str(reward_minutes)),
+        )
+        rewards = (Stage("rewards", f"{train}.run_rewards", arguments),)
     return (
         Stage(
             "trunk",
             f"{train}.run_trunk",
             (*given, *begin, *seen, *fed, "--out", str(trunk), "--minutes", str(trunk_minutes)),
         ),
-        Stage("naming", f"{train}.run_naming", (*given, *seen, *on, "--trunk", state, "--views", "1")),
+        Stage(
+            "naming",
+            f"{train}.run_naming",
+            (*given, *seen, *on, "--trunk", state, "--views", "1", "--folds", folds),
+        ),
         Stage(
             "language",
             f"{train}.run_language",
@@ -136,14 +155,16 @@ def kit_stages(
                 *fed,
                 *large["language"],
                 *("--trunk", state, "--out", str(language), "--minutes", str(language_minutes)),
+                *("--folds", folds),
             ),
         ),
         # Stage L moved the sampler, which the namer reads too.
         Stage(
             "naming-again",
             f"{train}.run_naming",
-            (*given, *seen, *on, "--trunk", state, "--language", str(language / "state.pt")),
+            (*given, *seen, *on, "--trunk", state, "--language", written, "--folds", folds),
         ),
+        *rewards,
         Stage(
             "closer-look",
             f"{train}.run_closer_look",
@@ -160,7 +181,7 @@ def kit_stages(
             "export",
             f"{train}.export",
             (
-                *("--trunk", state, "--language", str(language / "state.pt")),
+                *("--trunk", state, "--language", rewarded, "--own-sampler"),
                 *("--closer", str(closer / "state.pt"), "--out", str(adapter)),
             ),
         ),

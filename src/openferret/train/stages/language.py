@@ -25,6 +25,8 @@ from openferret.model.vision import fourier_features
 from openferret.train.processes.precision import computes_in_bfloat16
 from openferret.train.stages.devices import half_precision
 from openferret.train.stages.dialogues import Exchange
+from openferret.train.stages.merged import MergedLayers
+from openferret.train.stages.namer_folds import NamerFolds
 from openferret.train.stages.pictures import CroppedPictures
 from openferret.train.stages.regions import RegionTensors
 from openferret.train.stages.trunk import KIT_SAMPLER, TrunkModel
@@ -49,10 +51,19 @@ class LanguageModel(nn.Module):
         base: the causal language model.
         rank: of LoRA.
         dropout: of what LoRA reads, 0..1.
+        folds: namers for the pictures that the trunk's has learned; None lets the trunk's name all.
     """
 
-    def __init__(self, trunk: TrunkModel, base: Any, rank: int, dropout: float = 0.0) -> None:
+    def __init__(
+        self,
+        trunk: TrunkModel,
+        base: Any,
+        rank: int,
+        dropout: float = 0.0,
+        folds: NamerFolds | None = None,
+    ) -> None:
         super().__init__()
+        self.folds = folds
         self.trunk = trunk.requires_grad_(False)
         self.trunk.sampler.requires_grad_(True)
         self.trunk.namer.words.requires_grad_(True)
@@ -66,6 +77,9 @@ class LanguageModel(nn.Module):
             base,
             LoraConfig(r=rank, lora_alpha=2 * rank, lora_dropout=dropout, target_modules=targets),
         )
+        self._merged: MergedLayers | None = None
+        if base.device.type != "cpu" and not dropout:
+            self._merged = MergedLayers(self.decoder, self.words.dtype)
         self.projector = nn.Linear(trunk.vision.config.neck_width, width)
         self.object_position = nn.Linear(4 * BOX_WIDTH, width)
         nn.init.zeros_(self.object_position.weight)
@@ -82,6 +96,20 @@ class LanguageModel(nn.Module):
         """Where its weights are."""
         return self.special.device
 
+    @property
+    def decoder(self) -> Any:
+        """The layers, with LoRA beside their matrices."""
+        return self.language_model.base_model.model.model
+
+    def hidden(self, embeddings: Tensor, mask: Tensor, positions: Tensor) -> Tensor:
+        """Embeddings float [B, T, E], who sees whom bool [B, 1, T, T], positions int64 [B, T] -> float [B, T, E]."""
+        if self._merged is not None:
+            return self._merged(embeddings, mask, positions)
+        hidden: Tensor = self.decoder(
+            inputs_embeds=embeddings, attention_mask=mask, position_ids=positions, use_cache=False
+        ).last_hidden_state
+        return hidden
+
     def train(self, mode: bool = True) -> LanguageModel:
         """The trunk is only read: its namer drops nothing while the language model learns."""
         super().train(mode)
@@ -93,8 +121,13 @@ class LanguageModel(nn.Module):
         bins = (torch.arange(prompts.LOCATION_BINS, device=self.device) + 0.5) / prompts.LOCATION_BINS
         return torch.cat([self.special, self.location(fourier_features(bins[:, None], LOCATION_WIDTH))])
 
-    def pictures(self, pixels: Tensor) -> tuple[list[Tensor], Tensor]:
-        """Feature maps, and the prefix's picture part: grid tokens, then object tokens, float [B, 80, E]."""
+    def pictures(self, pixels: Tensor, fold: Tensor | None = None) -> tuple[list[Tensor], Tensor]:
+        """Feature maps, and the prefix's picture part: grid tokens, then object tokens, float [B, 80, E].
+
+        Args:
+            pixels: float [B, 3, side, side].
+            fold: int64 [B], as in `regions`.
+        """
         with torch.no_grad(), half_precision(self.device):
             seen = self.trunk.vision(pixels)
             objectness, boxes = self.trunk.proposer(seen.feature_maps[-1])
@@ -104,14 +137,31 @@ class LanguageModel(nn.Module):
         boxes = torch.gather(boxes, 1, chosen[..., None].expand(-1, -1, 4)).flatten(0, 1)
         points, anchors, neighbors = self.object_pattern(boxes)
         picture = torch.arange(len(pixels), device=self.device).repeat_interleave(OBJECTS)
-        objects = self.regions(maps, RegionTensors(points, tuple(anchors), tuple(neighbors)), picture)
+        drawn = RegionTensors(points, tuple(anchors), tuple(neighbors))
+        objects = self.regions(maps, drawn, picture, fold)
         objects = objects + self.object_position(fourier_features(boxes, BOX_WIDTH))
         return maps, torch.cat([self.projector(grid), objects.unflatten(0, (len(pixels), OBJECTS))], dim=1)
 
-    def regions(self, maps: list[Tensor], drawn: RegionTensors, picture: Tensor) -> Tensor:
-        """Region tokens: the sampler's vectors at the length of a word's embedding, and the namer's hint."""
+    def regions(
+        self, maps: list[Tensor], drawn: RegionTensors, picture: Tensor, fold: Tensor | None = None
+    ) -> Tensor:
+        """Region tokens: the sampler's vectors at the length of a word's embedding, and the namer's hint.
+
+        Args:
+            maps: of the pictures.
+            drawn: R regions.
+            picture: int64 [R], the picture that each lies on.
+            fold: int64 [B], which of the `folds` names each picture's regions; None: the trunk's namer.
+
+        Returns:
+            float [R, E].
+        """
         vectors = self.trunk.sampler(maps, drawn.points, drawn.anchors, drawn.neighbors, picture)
-        hint = self.trunk.namer.hint(namer_features(maps, drawn.points, picture, vectors))
+        read = namer_features(maps, drawn.points, picture, vectors)
+        if self.folds is None or fold is None:
+            hint = self.trunk.namer.hint(read)
+        else:
+            hint = self.trunk.namer.words(self.folds(read, fold[picture]).softmax(-1))
         return functional.normalize(vectors, dim=-1) * self.region_scale + hint
 
     def embed(self, ids: Tensor, new_rows: Tensor) -> Tensor:
@@ -131,6 +181,11 @@ class Tokens:
 
     tokenizer: Any
     base_size: int
+
+    @property
+    def special(self) -> list[int]:
+        """Ids of all tokens that are no words."""
+        return [one for one, token in self.tokenizer.added_tokens_decoder.items() if token.special]
 
     def encode(self, text: str) -> list[int]:
         """Ids, special tokens included."""
@@ -219,26 +274,42 @@ class LanguageBatch:
         ids: int64 [B, T].
         positions: int64 [B, T].
         segments: int64 [B, T], the question's number; 0 is the prefix, -1 padding.
-        labels: int64 [B, T], -100 where nothing is supervised.
+        supervised: int64 [S], places in the flattened [B * T] whose hidden states predict a token of an answer.
+        labels: int64 [S], those tokens.
         regions: of all questions, in order; None where none points at anything.
         region_picture: int64 [R], the picture that each lies on.
         tasks: the tasks among the questions.
         task: int64 [S], the task of each supervised token, by its place in `tasks`.
+        fold: int64 [B], which namer has not learned the picture.
     """
 
     pictures: CroppedPictures
     ids: Tensor
     positions: Tensor
     segments: Tensor
+    supervised: Tensor
     labels: Tensor
     regions: RegionTensors | None
     region_picture: Tensor
     tasks: tuple[str, ...]
     task: Tensor
+    fold: Tensor
 
 
-def write_batch(tokens: Tokens, pictures: CroppedPictures, exchanges: list[list[Exchange]]) -> LanguageBatch:
-    """Sequences of one length, and the geometry of all regions."""
+def write_batch(
+    tokens: Tokens,
+    pictures: CroppedPictures,
+    exchanges: list[list[Exchange]],
+    folds: list[int] | None = None,
+) -> LanguageBatch:
+    """Sequences of one length, and the geometry of all regions.
+
+    Args:
+        tokens: that write them.
+        pictures: B of them.
+        exchanges: on each.
+        folds: of each picture, which namer has not learned it.
+    """
     sequences = [write_sequence(tokens, written) for written in exchanges]
     length = -(-max(len(one.ids) for one in sequences) // _FULL) * _FULL
 
@@ -252,47 +323,52 @@ def write_batch(tokens: Tokens, pictures: CroppedPictures, exchanges: list[list[
     number = {task: place for place, task in enumerate(tasks)}
     segments = pad([one.segments for one in sequences], -1)
     labels = pad([one.labels for one in sequences], -100)
-    supervised = zip(*(one.tolist() for one in (labels >= 0).nonzero(as_tuple=True)), strict=True)
+    rows, places = (labels >= 0).nonzero(as_tuple=True)
+    supervised = zip(rows.tolist(), places.tolist(), strict=True)
     return LanguageBatch(
         pictures,
         pad([one.ids for one in sequences], tokens.box),
         pad([one.positions for one in sequences], 0),
         segments,
-        labels,
+        rows * length + places,
+        labels[rows, places],
         # A build may ask of words alone.
         RegionTensors.of(np.stack([points for _, points in drawn]), KIT_SAMPLER) if drawn else None,
         torch.tensor([row for row, _ in drawn], dtype=torch.long),
         tasks,
         torch.tensor(
-            [number[exchanges[row][int(segments[row, place]) - 1].task] for row, place in supervised]
+            [number[exchanges[row][sequences[row].segments[place] - 1].task] for row, place in supervised]
         ),
+        torch.tensor(folds or [0] * len(exchanges)),
     )
 
 
 def language_loss(
-    model: LanguageModel, tokens: Tokens, batch: LanguageBatch
-) -> tuple[Tensor, dict[str, float]]:
-    """Mean cross entropy of supervised tokens, and its mean for each task; model and batch on one device."""
-    maps, picture_tokens = model.pictures(batch.pictures.pixels())
+    model: LanguageModel, tokens: Tokens, batch: LanguageBatch, learned: bool = True
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Mean cross entropy of supervised tokens, and its mean for each task; model and batch on one device.
+
+    Args:
+        model: of stage L.
+        tokens: that wrote the batch.
+        batch: pictures and questions.
+        learned: whether the trunk's namer has learned these pictures, so that the `folds` name their regions.
+    """
+    fold = batch.fold if learned else None
+    maps, picture_tokens = model.pictures(batch.pictures.pixels(), fold)
     embeddings = model.embed(batch.ids, model.new_rows())
     embeddings = embeddings.masked_scatter((batch.ids == tokens.image)[..., None], picture_tokens)
     if batch.regions is not None:
-        regions = model.regions(maps, batch.regions, batch.region_picture)
+        regions = model.regions(maps, batch.regions, batch.region_picture, fold)
         embeddings = embeddings.masked_scatter((batch.ids == tokens.region)[..., None], regions)
     with half_precision(model.device):
-        hidden = model.language_model.base_model.model.model(
-            inputs_embeds=embeddings,
-            attention_mask=visible(batch.segments),
-            position_ids=batch.positions,
-            use_cache=False,
-        ).last_hidden_state
-        supervised = batch.labels >= 0
-        scores = model.logits(hidden[supervised])
-    losses = functional.cross_entropy(scores.float(), batch.labels[supervised], reduction="none")
+        hidden = model.hidden(embeddings, visible(batch.segments), batch.positions)
+        scores = model.logits(hidden.flatten(0, 1)[batch.supervised])
+    losses = functional.cross_entropy(scores.float(), batch.labels, reduction="none")
     count = losses.new_zeros(len(batch.tasks))
     total = count.index_add(0, batch.task, losses.detach())
     mean = total / count.index_add(0, batch.task, torch.ones_like(losses))
-    return losses.mean(), dict(zip(batch.tasks, mean.tolist(), strict=True))
+    return losses.mean(), dict(zip(batch.tasks, mean, strict=True))
 
 
 def cosine(share: float) -> float:

@@ -11,7 +11,10 @@ from __future__ import annotations
 import argparse
 import copy
 import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -39,6 +42,7 @@ from openferret.train.stages.language import (
     language_loss,
     write_batch,
 )
+from openferret.train.stages.namer_folds import NamerFolds, fold_of
 from openferret.train.stages.pictures import WHOLE, Crop, PixelStore, Record, cropped, random_crop
 from openferret.train.stages.regions import KINDS, RegionTensors, draw_region
 from openferret.train.stages.run_trunk import load_records
@@ -52,7 +56,7 @@ def prefill(model: LanguageModel, tokens: Tokens, picture_tokens: Tensor) -> Dyn
     prefix = torch.tensor([tokens.prefix()], device=model.device)
     embeddings = model.embed(prefix, model.new_rows())
     embeddings = embeddings.masked_scatter((prefix == tokens.image)[..., None], picture_tokens)
-    core = model.language_model.base_model.model.model
+    core = model.decoder
     cache = DynamicCache(config=core.config)
     with half_precision(model.device):
         core(inputs_embeds=embeddings, past_key_values=cache, use_cache=True)
@@ -70,7 +74,7 @@ def answer_batch(
 ) -> tuple[list[str], Tensor]:
     """Greedy answers to questions of equal length on one picture, and the first token's log-probabilities."""
     new_rows = model.new_rows()
-    core = model.language_model.base_model.model.model
+    core = model.decoder
     cache = copy.deepcopy(prefix)
     cache.batch_repeat_interleave(len(questions))
     ids = torch.tensor(questions, device=model.device)
@@ -162,15 +166,54 @@ def ask(
     return crop, written
 
 
-@plain_errors
-def main() -> None:
-    """Trains until the minutes are over."""
-    parser = argparse.ArgumentParser(description=__doc__)
+@dataclass(frozen=True)
+class Questions:
+    """Writes batches of pictures and questions.
+
+    Attributes:
+        tokens: that write them.
+        store: pixels.
+        others: records that absent phrases are drawn from.
+        classes: of the pictures on which everything of them is annotated.
+        mixing: a build whose dialogues are mixed in.
+        side: of the pictures, in pixels.
+    """
+
+    tokens: Tokens
+    store: PixelStore
+    others: list[Record]
+    classes: Classes | None
+    mixing: BuildMixing | None
+    side: int
+
+    def batch(self, records: Sequence[Record], generator: np.random.Generator) -> LanguageBatch:
+        """One view of each record, and all that is asked about it."""
+        asked = [ask(one, self.others, self.classes, self.mixing, generator) for one in records]
+        rows = [one.row for one in records]
+        shown = cropped(self.store, rows, [crop for crop, _ in asked], self.side)
+        folds = [fold_of(row) for row in rows]
+        return write_batch(self.tokens, shown, [written for _, written in asked], folds)
+
+
+@torch.no_grad()
+def dev_losses(model: LanguageModel, questions: Questions, records: Sequence[Record]) -> dict[str, float]:
+    """Mean loss of each task on pictures that nothing has learned, always in the same views and questions."""
+    model.eval()
+    totals: dict[str, list[Tensor]] = {}
+    for start in range(0, len(records), 30):
+        batch = questions.batch(records[start : start + 30], np.random.default_rng([5, start]))
+        _, by_task = language_loss(model, questions.tokens, moved(batch, model.device), learned=False)
+        for name, value in by_task.items():
+            totals.setdefault(name, []).append(value)
+    model.train()
+    return {f"dev {name}": float(torch.stack(values).mean()) for name, values in sorted(totals.items())}
+
+
+def add_language_options(parser: argparse.ArgumentParser) -> None:
+    """Adds what stages L and R have in common."""
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--trunk", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--start", type=Path, help="adapter.safetensors that the first leg goes on from")
-    parser.add_argument("--minutes", type=float, default=40)
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--side", type=int, default=320)
     parser.add_argument("--rank", type=int, default=16)
@@ -178,15 +221,33 @@ def main() -> None:
     parser.add_argument("--peak", type=float, default=1.0, help="factor of the highest learning rates")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--save-every", type=float, default=360, help="seconds")
+    parser.add_argument(
+        "--folds", type=Path, help="namers of `run_naming --folds`: hints as good as on pictures never seen"
+    )
     add_device_options(parser)
     parser.add_argument(
         "--keep-sampler",
         action="store_true",
         help="the sampler and the namer's words stay as they are, so that the namer need not be trained again",
     )
+    parser.add_argument(
+        "--looked", type=int, default=30, help="dev pictures whose questions' losses are told when it saves"
+    )
     parser.add_argument("--build", type=Path, help="a built data set, whose dialogues are mixed in")
     parser.add_argument(
         "--build-share", type=float, default=SHARE, help="of a picture's questions that are the build's"
+    )
+
+
+@plain_errors
+def main() -> None:
+    """Trains until the minutes are over."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    add_language_options(parser)
+    parser.add_argument("--start", type=Path, help="adapter.safetensors that the first leg goes on from")
+    parser.add_argument("--minutes", type=float, default=40)
+    parser.add_argument(
+        "--judged", type=int, default=25, help="dev pictures on which regions are named when it saves"
     )
     options = parser.parse_args()
     if not 0 < options.build_share <= 1:
@@ -196,11 +257,66 @@ def main() -> None:
     train_language(options)
 
 
-def train_language(options: argparse.Namespace) -> None:
-    """Trains until the minutes are over.
+@dataclass(frozen=True)
+class Prepared:
+    """What stage L trains, and with what.
+
+    Attributes:
+        model: on its device.
+        questions: that can be asked.
+        shown: records of the train pictures, and of a build's own.
+        dev: records to choose by.
+    """
+
+    model: LanguageModel
+    questions: Questions
+    shown: list[Record]
+    dev: list[Record]
+
+    @property
+    def mixed(self) -> str:
+        """What build is mixed in, as a digest; empty for none."""
+        mixing = self.questions.mixing
+        return "" if mixing is None else mixing.digest
+
+    def load(self, state: Mapping[str, Any], source: Path) -> None:
+        """Puts trained weights in their places.
+
+        Raises:
+            InputError: they were trained with another build.
+        """
+        if state.get("mixed", "") != self.mixed:
+            raise InputError(
+                f"{source} was trained with {'another build' if state.get('mixed') else 'no build'}: give the same "
+                "--build and --build-share, or another --out"
+            )
+        self.model.load_state_dict(state["model"], strict=False)
+
+    def trained(self) -> dict[str, Tensor]:
+        """The weights that are trained, by their names."""
+        kept = {name for name, parameter in self.model.named_parameters() if parameter.requires_grad}
+        return {name: value for name, value in self.model.state_dict().items() if name in kept}
+
+    def optimizer(self) -> torch.optim.AdamW:
+        """Of the weights that are trained; each group has its highest "rate"."""
+        named = [(name, p) for name, p in self.model.named_parameters() if p.requires_grad]
+        lora = [p for name, p in named if "lora" in name]
+        sampler = [p for name, p in named if name.startswith("trunk.")]
+        joints = [p for name, p in named if "lora" not in name and not name.startswith("trunk.")]
+        groups = ((lora, 6e-4), (sampler, 5e-5), (joints, 1.5e-3))
+        return torch.optim.AdamW(
+            [{"params": group, "rate": rate} for group, rate in groups if group],
+            weight_decay=0.0,
+            betas=(0.9, 0.98),
+            fused=self.model.device.type == "cuda",
+        )
+
+
+def prepare(options: argparse.Namespace) -> Prepared:
+    """Reads the data, and builds the model.
 
     Raises:
-        InputError: the build cannot be used, or is not the one that the saved state was trained with.
+        InputError: the build cannot be used.
     """
     options.out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(options.seed)
@@ -214,7 +330,6 @@ def train_language(options: argparse.Namespace) -> None:
         mixing = mix_build(options.build, options.data, options.out, pictures, train, options.build_share)
         store, shown = mixing.store, [*train, *mixing.alone]
         print(mixing.summary(train), flush=True)
-    mixed = "" if mixing is None else mixing.digest
     folder = language_model()
     base = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).to(device)
     tokens = extend_tokenizer(AutoTokenizer.from_pretrained(folder))
@@ -222,31 +337,31 @@ def train_language(options: argparse.Namespace) -> None:
     trunk = TrunkModel(base.config.hidden_size, len(vision["heads"]))
     trunk.load_state_dict(vision["average"])
     trunk = trunk.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    model = LanguageModel(trunk, base, options.rank, options.dropout)
+    folds = None if options.folds is None else NamerFolds(torch.load(options.folds, weights_only=True))
+    model = LanguageModel(trunk, base, options.rank, options.dropout, folds)
     if options.start is not None:
         model.load_state_dict(language_tensors(load_file(options.start)), strict=False)
     model.to(device)
     if options.keep_sampler:
         trunk.requires_grad_(False)
-    named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
-    lora = [p for name, p in named if "lora" in name]
-    sampler = [p for name, p in named if name.startswith("trunk.")]
-    joints = [p for name, p in named if "lora" not in name and not name.startswith("trunk.")]
-    groups = ((lora, 6e-4), (sampler, 5e-5), (joints, 1.5e-3))
-    optimizer = torch.optim.AdamW(
-        [{"params": group, "rate": rate} for group, rate in groups if group],
-        weight_decay=0.0,
-        betas=(0.9, 0.98),
-    )
+    return Prepared(model, Questions(tokens, store, train, classes, mixing, options.side), shown, dev)
+
+
+def train_language(options: argparse.Namespace) -> Prepared:
+    """Trains until the minutes are over.
+
+    Raises:
+        InputError: the build cannot be used, or is not the one that the saved state was trained with.
+    """
+    prepared = prepare(options)
+    model, questions, shown, dev = prepared.model, prepared.questions, prepared.shown, prepared.dev
+    tokens, device = questions.tokens, model.device
+    optimizer = prepared.optimizer()
+    learned = [one for group in optimizer.param_groups for one in group["params"]]
     step, elapsed, saved = 0, 0.0, options.out / "state.pt"
     if saved.exists():
         state = torch.load(saved, weights_only=True, map_location=device)
-        if state.get("mixed", "") != mixed:
-            raise InputError(
-                f"{saved} was trained with {'another build' if state.get('mixed') else 'no build'}: give the same "
-                "--build and --build-share, or another --out"
-            )
-        model.load_state_dict(state["model"], strict=False)
+        prepared.load(state, saved)
         optimizer.load_state_dict(state["optimizer"])
         step, elapsed = state["step"], state["elapsed"]
     budget = options.minutes * 60
@@ -254,20 +369,17 @@ def train_language(options: argparse.Namespace) -> None:
     def make(number: int) -> LanguageBatch:
         generator = np.random.default_rng([options.seed, 1, number])
         chosen = [shown[k] for k in generator.choice(len(shown), options.batch, replace=False)]
-        asked = [ask(record, train, classes, mixing, generator) for record in chosen]
-        crops = [crop for crop, _ in asked]
-        shown_as = cropped(store, [record.row for record in chosen], crops, options.side)
-        return write_batch(tokens, shown_as, [written for _, written in asked])
+        return questions.batch(chosen, generator)
 
     made = batches(make, step, options.workers)
     last_save = time.monotonic()
-    running: dict[str, float] = {}
+    running: dict[str, Tensor] = {}
     while elapsed < budget:
         began = time.monotonic()
         loss, by_task = language_loss(model, tokens, moved(next(made), device))
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(lora + sampler + joints, 1.0)
+        torch.nn.utils.clip_grad_norm_(learned, 1.0)
         factor = options.peak * min((step + 1) / 50, 1.0) * cosine(elapsed / budget)
         for group in optimizer.param_groups:
             group["lr"] = group["rate"] * factor
@@ -277,17 +389,20 @@ def train_language(options: argparse.Namespace) -> None:
         for name, value in by_task.items():
             running[name] = running.get(name, value) * 0.95 + value * 0.05
         if step % 25 == 0:
-            print(step, round(elapsed), {k: round(v, 3) for k, v in sorted(running.items())}, flush=True)
+            print(
+                step, round(elapsed), {k: round(float(v), 3) for k, v in sorted(running.items())}, flush=True
+            )
         if time.monotonic() - last_save > options.save_every or elapsed >= budget:
-            figures = evaluate(model, tokens, store, dev, options.side, 25 if elapsed < budget else 120)
+            figures = dev_losses(model, questions, dev[: options.looked])
+            if options.judged:
+                figures |= evaluate(model, tokens, questions.store, dev, options.side, options.judged)
             line = {"step": step, "seconds": round(elapsed), **{k: round(v, 4) for k, v in figures.items()}}
             tell(line, options.out)
-            kept = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
-            weights = {name: value for name, value in model.state_dict().items() if name in kept}
-            state = {"model": weights, "optimizer": optimizer.state_dict()}
-            state |= {"step": step, "elapsed": elapsed, "mixed": mixed}
+            state = {"model": prepared.trained(), "optimizer": optimizer.state_dict()}
+            state |= {"step": step, "elapsed": elapsed, "mixed": prepared.mixed}
             save_state(state, saved)
             last_save = time.monotonic()
+    return prepared
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from torch.nn import functional
 from openferret.errors import InputError
 from openferret.model.namer import namer_features
 from openferret.train.stages.devices import half_precision, moved, open_device
+from openferret.train.stages.namer_folds import FOLDS, fold_of
 from openferret.train.stages.pictures import WHOLE, Record, cropped, random_crop
 from openferret.train.stages.regions import KINDS, Kind, RegionTensors, draw_region
 from openferret.train.stages.run_trunk import evaluate, load_records, prepare_words
@@ -49,6 +50,16 @@ class NamedRegions:
     mentions: list[dict[int, float]]
     rows: list[int]
     kinds: list[Kind]
+
+    def without_fold(self, fold: int) -> NamedRegions:
+        """Those on the pictures that a fold's namer learns."""
+        kept = [number for number, row in enumerate(self.rows) if fold_of(row) != fold]
+        return NamedRegions(
+            self.features[torch.tensor(kept)],
+            [self.mentions[number] for number in kept],
+            [self.rows[number] for number in kept],
+            [self.kinds[number] for number in kept],
+        )
 
     @classmethod
     def joined(cls, parts: Sequence[NamedRegions]) -> NamedRegions:
@@ -212,6 +223,27 @@ def train_namer(
     return running
 
 
+def new_namer(
+    model: TrunkModel, regions: NamedRegions, epochs: int, rate: float
+) -> tuple[float, dict[str, Tensor]]:
+    """Fits the namer anew: one that went on from stage T's would know those pictures by heart.
+
+    Returns:
+        The last epoch's mean loss, and the namer's weights, its words left out.
+    """
+    learned = {"hidden": model.namer.hidden, "output": model.namer.output}
+    for layer in learned.values():
+        layer.reset_parameters()
+        layer.requires_grad_(True)
+    loss = train_namer(model, regions, epochs, rate)
+    state = {
+        f"{name}.{part}": tensor.clone()
+        for name, layer in learned.items()
+        for part, tensor in layer.state_dict().items()
+    }
+    return loss, state
+
+
 @plain_errors
 def main() -> None:
     """Trains, evaluates on dev, and puts the namer into the trunk's state."""
@@ -222,6 +254,9 @@ def main() -> None:
         "--language", type=Path, help="stage L's state, whose sampler takes the trunk's place"
     )
     parser.add_argument("--detected", type=Path, help="what run_detector saw on the train pictures")
+    parser.add_argument(
+        "--folds", type=Path, help="where to put namers that each leave out a share of the pictures"
+    )
     parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--drawings", type=int, default=1, help="of each box in every kind")
     parser.add_argument("--views", type=int, default=2, help="of each picture: the whole and random crops")
@@ -253,9 +288,6 @@ def main() -> None:
         )
     model = model.to(device, memory_format=torch.channels_last).requires_grad_(False)  # type: ignore[call-overload]
     model.namer.words.weight.copy_(noun_vectors(words, heads).T)
-    for layer in (model.namer.hidden, model.namer.output):
-        layer.reset_parameters()  # one that goes on from stage T's has learned those pictures by heart
-        layer.requires_grad_(True)
     began = time.monotonic()
     sampler = "trunk" if options.language is None else "language"  # whose sampler the features were read with
     teachers = "captions" if options.detected is None else "captions-detected"
@@ -270,7 +302,13 @@ def main() -> None:
         views.append(NamedRegions(**torch.load(kept, weights_only=True, mmap=True)))
     regions = NamedRegions.joined(views)
     print({"regions": len(regions.mentions), "seconds": round(time.monotonic() - began)}, flush=True)
-    loss = train_namer(model, regions, options.epochs, options.rate)
+    if options.folds is not None:
+        folds = [
+            new_namer(model, regions.without_fold(fold), options.epochs, options.rate)[1]
+            for fold in range(FOLDS)
+        ]
+        torch.save(moved(folds, torch.device("cpu")), options.folds)
+    loss, _ = new_namer(model, regions, options.epochs, options.rate)
     figures = {
         name: round(one, 4) for name, one in evaluate(model, store, dev, words, heads, options.side).items()
     }
