@@ -2,7 +2,7 @@
 
 The likeliest word after the other makes a caption that nothing is wrong with and little is right about. Of some drawn
 by chance beside it, the one whose words are likely and whose things the namer sees on the picture tells more of what is
-there: on val, eight beside the first raise F1 of named and boxed things from 0.221 to 0.247 (docs/evaluation.md), for
+there: on val, eight beside the first raise F1 of named and boxed things from 0.231 to 0.255 (docs/evaluation.md), for
 several times the words.
 """
 

@@ -8,8 +8,9 @@ import torch
 from torch import nn
 
 from openferret.model.namer import RegionNamer
+from openferret.train.stages.namer_folds import FOLDS, NamerFolds, fold_of
 from openferret.train.stages.pictures import Named, Record
-from openferret.train.stages.run_naming import NamedRegions, Scale, read_all, train_namer
+from openferret.train.stages.run_naming import NamedRegions, Scale, new_namer, read_all, train_namer
 
 
 def test_a_folded_layer_reads_features_as_the_scaled_one_did():
@@ -74,3 +75,25 @@ def test_what_many_captions_call_a_thing_weighs_more_by_the_root():
     with torch.no_grad():
         chances = namer(alike[:1].float()).softmax(-1)[0]
     assert float(chances[0] / chances[1]) == pytest.approx(3.0, rel=0.15)
+
+
+def test_a_folds_namer_learns_from_the_other_pictures_only():
+    torch.manual_seed(0)
+    features = torch.randn(4096, 3 * 2 + 6 + 4).half()
+    rows = list(range(4096))
+    # On each picture of fold 1 what would be noun 0 is noun 1: only who left them out calls it 0.
+    mentions = [{int(fold_of(row) == 1): 1.0} for row in rows]
+    regions = NamedRegions(features, mentions, rows, ["box"] * 4096)
+    left = regions.without_fold(1)
+    assert len(left.mentions) == len(left.features) == len(left.kinds) == 4096 * (FOLDS - 1) // FOLDS
+    assert 1 not in {fold_of(row) for row in left.rows}
+    namer = RegionNamer([2], 2, 4, hidden=16)
+    model = SimpleNamespace(namer=namer)
+    states = [new_namer(model, regions.without_fold(fold), epochs=4, rate=1e-2)[1] for fold in range(FOLDS)]
+    assert set(states[0]) == {"hidden.weight", "hidden.bias", "output.weight", "output.bias"}
+    folds = NamerFolds(states)
+    shares = [
+        folds(features[:64].float(), torch.full((64,), fold)).softmax(-1)[:, 1].mean()
+        for fold in range(FOLDS)
+    ]
+    assert all(shares[1] < shares[fold] / 2 for fold in (0, 2, 3))

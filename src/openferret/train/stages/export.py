@@ -160,10 +160,12 @@ def main() -> None:
     metadata = {
         "lora_scale": str(LORA_SCALE),
         "trunk_steps": str(trunk["step"]),
-        "language_steps": str(language["step"]),
+        "language_steps": str(language.get("language_steps", language["step"])),
         "nouns": " ".join(trunk["heads"]),
         "image_size": str(options.side),
     }
+    if "language_steps" in language:  # the state is stage R's
+        metadata["reward_steps"] = str(language["step"])
     tensors = adapter_tensors(trunk["average"], language["model"], own_sampler=options.own_sampler)
     if options.closer is not None:
         closer = torch.load(options.closer, weights_only=True)

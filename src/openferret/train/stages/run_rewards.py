@@ -139,8 +139,9 @@ def main() -> None:
     if options.draws < 2:
         parser.error("--draws must be 2 or more")
     prepared = prepare(options)
-    prepared.load(torch.load(options.language, weights_only=True), options.language)
-    train_on_rewards(prepared, options)
+    language = torch.load(options.language, weights_only=True)
+    prepared.load(language, options.language)
+    train_on_rewards(prepared, options, language["step"])
 
 
 def add_reward_options(parser: argparse.ArgumentParser) -> None:
@@ -156,8 +157,8 @@ def add_reward_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dev", type=int, default=100, help="dev pictures described when it saves")
 
 
-def train_on_rewards(prepared: Prepared, options: argparse.Namespace) -> None:
-    """Trains until the minutes are over."""
+def train_on_rewards(prepared: Prepared, options: argparse.Namespace, language_steps: int) -> None:
+    """Trains until the minutes are over; `language_steps`, those of stage L, are kept in the state."""
     model, questions = prepared.model, prepared.questions
     tokens, device = questions.tokens, model.device
     described = list({one.row: one for one in prepared.shown if one.captions}.values())
@@ -246,7 +247,8 @@ def train_on_rewards(prepared: Prepared, options: argparse.Namespace) -> None:
         if time.monotonic() - last_save > options.save_every or elapsed >= budget:
             report(step, elapsed)
             state = {"model": prepared.trained(), "optimizer": optimizer.state_dict()}
-            save_state(state | {"step": step, "elapsed": elapsed, "mixed": prepared.mixed}, saved)
+            state |= {"step": step, "elapsed": elapsed, "mixed": prepared.mixed}
+            save_state(state | {"language_steps": language_steps}, saved)
             last_save = time.monotonic()
 
 
