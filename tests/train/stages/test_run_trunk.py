@@ -1,10 +1,12 @@
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from openferret.errors import InputError
 from openferret.train.stages.detected import Companions, Detection, with_detections
 from openferret.train.stages.pictures import Named, Record
-from openferret.train.stages.run_trunk import new_optimizer
+from openferret.train.stages.run_trunk import new_optimizer, read_start
 from openferret.train.stages.trunk import TrunkModel, sample_batch
 
 LEFT, MIDDLE, RIGHT = (0.0, 0.0, 0.3, 1.0), (0.35, 0.2, 0.6, 0.8), (0.7, 0.0, 1.0, 1.0)
@@ -56,3 +58,16 @@ def test_only_what_is_named_learns():
     assert held >= {id(one) for one in model.vision.trunk.stages[6].parameters()}
     with pytest.raises(InputError, match="nothing"):
         new_optimizer(model, "nothing")
+
+
+@pytest.mark.parametrize("name", ["state.pt", "adapter.safetensors"])
+def test_a_start_that_names_other_nouns_is_refused_before_anything_is_trained(tmp_path, name):
+    file = tmp_path / name
+    weight = torch.ones(2, 3)
+    if file.suffix == ".pt":
+        torch.save({"average": {"namer.output.weight": weight}, "heads": ["cat", "dog"]}, file)
+    else:
+        save_file({"model.namer.output.weight": weight}, file, metadata={"nouns": "cat dog"})
+    assert torch.equal(read_start(file, ["cat", "dog"])["namer.output.weight"], weight)
+    with pytest.raises(InputError, match=r"names 2 nouns.*without --start"):
+        read_start(file, ["cat", "fox"])

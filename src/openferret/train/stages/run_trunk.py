@@ -243,6 +243,31 @@ def learning_rate(elapsed: float, budget: float, warm_up: float = 60.0) -> float
     )
 
 
+def read_start(file: Path, heads: list[str]) -> dict[str, Tensor]:
+    """The weights that a leg goes on from, under the names of `TrunkModel`.
+
+    Args:
+        file: an adapter.safetensors, or a state.pt of this stage.
+        heads: the nouns of the data.
+
+    Raises:
+        InputError: its namer has learned other nouns than these data have.
+    """
+    if file.suffix == ".pt":
+        state = torch.load(file, weights_only=True)
+        weights, known = state["average"], state["heads"]
+    else:
+        weights = trunk_tensors(load_file(file))
+        with safe_open(file, framework="pt") as opened:
+            known = (opened.metadata() or {}).get("nouns", "").split(" ")
+    if known != heads:
+        raise InputError(
+            f"{file} names {len(known)} nouns, these data have {len(heads)}, not the same ones: go on from it with "
+            "the data that it was trained on (--detected too, if it had that), or begin anew without --start"
+        )
+    return weights  # type: ignore[no-any-return]
+
+
 @plain_errors
 def main() -> None:
     """Trains until the minutes are over, evaluating on dev as it goes."""
@@ -287,10 +312,7 @@ def main() -> None:
     nouns = noun_table(words, heads)
     model = untrained(words, heads)
     if options.start is not None:
-        if options.start.suffix == ".pt":
-            model.load_state_dict(torch.load(options.start, weights_only=True)["average"])
-        else:
-            model.load_state_dict(trunk_tensors(load_file(options.start)), strict=False)
+        model.load_state_dict(read_start(options.start, heads), strict=options.start.suffix == ".pt")
     model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = new_optimizer(model, options.only)
     average = copy.deepcopy(model)
