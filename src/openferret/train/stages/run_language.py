@@ -312,8 +312,12 @@ class Prepared:
         )
 
 
-def prepare(options: argparse.Namespace) -> Prepared:
+def prepare(options: argparse.Namespace, start: Path | None = None) -> Prepared:
     """Reads the data, and builds the model.
+
+    Args:
+        options: of `add_language_options`.
+        start: an adapter to go on from.
 
     Raises:
         InputError: the build cannot be used.
@@ -339,8 +343,8 @@ def prepare(options: argparse.Namespace) -> Prepared:
     trunk = trunk.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     folds = None if options.folds is None else NamerFolds(torch.load(options.folds, weights_only=True))
     model = LanguageModel(trunk, base, options.rank, options.dropout, folds)
-    if options.start is not None:
-        model.load_state_dict(language_tensors(load_file(options.start)), strict=False)
+    if start is not None:
+        model.load_state_dict(language_tensors(load_file(start)), strict=False)
     model.to(device)
     if options.keep_sampler:
         trunk.requires_grad_(False)
@@ -353,7 +357,7 @@ def train_language(options: argparse.Namespace) -> Prepared:
     Raises:
         InputError: the build cannot be used, or is not the one that the saved state was trained with.
     """
-    prepared = prepare(options)
+    prepared = prepare(options, options.start)
     model, questions, shown, dev = prepared.model, prepared.questions, prepared.shown, prepared.dev
     tokens, device = questions.tokens, model.device
     optimizer = prepared.optimizer()

@@ -147,8 +147,8 @@ def main() -> None:
 def add_reward_options(parser: argparse.ArgumentParser) -> None:
     """Adds what stage R alone has."""
     parser.add_argument("--reward-minutes", type=float, default=5)
-    parser.add_argument("--described", type=int, default=32, help="pictures a step")
-    parser.add_argument("--draws", type=int, default=5, help="descriptions of each picture")
+    parser.add_argument("--described", type=int, default=48, help="pictures a step")
+    parser.add_argument("--draws", type=int, default=6, help="descriptions of each picture")
     parser.add_argument("--things", type=float, default=1.5, help="weight of what is named and boxed")
     parser.add_argument("--words", type=float, default=0.5, help="weight of stage L's own loss")
     parser.add_argument(
