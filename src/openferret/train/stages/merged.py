@@ -1,8 +1,7 @@
 """The language model's layers with LoRA multiplied into their matrices, for accelerators.
 
-LoRA beside every matrix is five small kernels (and casts) for one large one, and a step of stage L launches some ten
-thousand of them; an accelerator then waits for its processor. Here `W + s U D` is computed once a step, for all
-layers at once, and each layer is a dozen kernels. The function and its gradients are the same, and the parameters
+LoRA beside every matrix is several small kernels (and casts) for one large one, and an accelerator then waits for its
+processor. Here `W + s U D` is computed once a step, for all layers at once. The function and its gradients are the same, and the parameters
 are those of peft's modules. On a processor it would not pay: each matrix gets a gradient of its own size.
 """
 
