@@ -1,8 +1,9 @@
 """The language model's layers with LoRA multiplied into their matrices, for accelerators.
 
 LoRA beside every matrix is several small kernels (and casts) for one large one, and an accelerator then waits for its
-processor. Here `W + s U D` is computed once a step, for all layers at once. The function and its gradients are the same, and the parameters
-are those of peft's modules. On a processor it would not pay: each matrix gets a gradient of its own size.
+processor. Here `W + s U D` is computed once a step, for all layers at once. The function and its gradients are the
+same, and the parameters are those of peft's modules. On a processor it would not pay: each matrix gets a gradient of
+its own size.
 """
 
 from __future__ import annotations

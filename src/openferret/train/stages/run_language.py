@@ -217,8 +217,6 @@ def add_language_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--side", type=int, default=320)
     parser.add_argument("--rank", type=int, default=16)
-    parser.add_argument("--dropout", type=float, default=0.0, help="of what LoRA reads, 0 to 1")
-    parser.add_argument("--peak", type=float, default=1.0, help="factor of the highest learning rates")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--save-every", type=float, default=360, help="seconds")
     parser.add_argument(
@@ -246,6 +244,8 @@ def main() -> None:
     add_language_options(parser)
     parser.add_argument("--start", type=Path, help="adapter.safetensors that the first leg goes on from")
     parser.add_argument("--minutes", type=float, default=40)
+    parser.add_argument("--dropout", type=float, default=0.0, help="of what LoRA reads, 0 to 1")
+    parser.add_argument("--peak", type=float, default=1.0, help="factor of the highest learning rates")
     parser.add_argument(
         "--judged", type=int, default=25, help="dev pictures on which regions are named when it saves"
     )
@@ -297,6 +297,20 @@ class Prepared:
         kept = {name for name, parameter in self.model.named_parameters() if parameter.requires_grad}
         return {name: value for name, value in self.model.state_dict().items() if name in kept}
 
+    def state(self, optimizer: torch.optim.Optimizer, step: int, elapsed: float) -> dict[str, Any]:
+        """What is saved, after so many steps and seconds."""
+        kept = {"model": self.trained(), "optimizer": optimizer.state_dict(), "mixed": self.mixed}
+        return kept | {"step": step, "elapsed": elapsed}
+
+    def resume(self, optimizer: torch.optim.Optimizer, saved: Path) -> tuple[int, float]:
+        """Goes on from what was saved, if anything was; the steps and seconds so far."""
+        if not saved.exists():
+            return 0, 0.0
+        state = torch.load(saved, weights_only=True, map_location=self.model.device)
+        self.load(state, saved)
+        optimizer.load_state_dict(state["optimizer"])
+        return state["step"], state["elapsed"]
+
     def optimizer(self) -> torch.optim.AdamW:
         """Of the weights that are trained; each group has its highest "rate"."""
         named = [(name, p) for name, p in self.model.named_parameters() if p.requires_grad]
@@ -312,12 +326,13 @@ class Prepared:
         )
 
 
-def prepare(options: argparse.Namespace, start: Path | None = None) -> Prepared:
+def prepare(options: argparse.Namespace, start: Path | None = None, dropout: float = 0.0) -> Prepared:
     """Reads the data, and builds the model.
 
     Args:
         options: of `add_language_options`.
         start: an adapter to go on from.
+        dropout: of what LoRA reads, 0..1.
 
     Raises:
         InputError: the build cannot be used.
@@ -342,7 +357,7 @@ def prepare(options: argparse.Namespace, start: Path | None = None) -> Prepared:
     trunk.load_state_dict(vision["average"])
     trunk = trunk.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     folds = None if options.folds is None else NamerFolds(torch.load(options.folds, weights_only=True))
-    model = LanguageModel(trunk, base, options.rank, options.dropout, folds)
+    model = LanguageModel(trunk, base, options.rank, dropout, folds)
     if start is not None:
         model.load_state_dict(language_tensors(load_file(start)), strict=False)
     model.to(device)
@@ -357,17 +372,13 @@ def train_language(options: argparse.Namespace) -> Prepared:
     Raises:
         InputError: the build cannot be used, or is not the one that the saved state was trained with.
     """
-    prepared = prepare(options, options.start)
+    prepared = prepare(options, options.start, options.dropout)
     model, questions, shown, dev = prepared.model, prepared.questions, prepared.shown, prepared.dev
     tokens, device = questions.tokens, model.device
     optimizer = prepared.optimizer()
     learned = [one for group in optimizer.param_groups for one in group["params"]]
-    step, elapsed, saved = 0, 0.0, options.out / "state.pt"
-    if saved.exists():
-        state = torch.load(saved, weights_only=True, map_location=device)
-        prepared.load(state, saved)
-        optimizer.load_state_dict(state["optimizer"])
-        step, elapsed = state["step"], state["elapsed"]
+    saved = options.out / "state.pt"
+    step, elapsed = prepared.resume(optimizer, saved)
     budget = options.minutes * 60
 
     def make(number: int) -> LanguageBatch:
@@ -402,9 +413,7 @@ def train_language(options: argparse.Namespace) -> Prepared:
                 figures |= evaluate(model, tokens, questions.store, dev, options.side, options.judged)
             line = {"step": step, "seconds": round(elapsed), **{k: round(v, 4) for k, v in figures.items()}}
             tell(line, options.out)
-            state = {"model": prepared.trained(), "optimizer": optimizer.state_dict()}
-            state |= {"step": step, "elapsed": elapsed, "mixed": prepared.mixed}
-            save_state(state, saved)
+            save_state(prepared.state(optimizer, step, elapsed), saved)
             last_save = time.monotonic()
     return prepared
 

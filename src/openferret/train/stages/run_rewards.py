@@ -163,8 +163,11 @@ def train_on_rewards(prepared: Prepared, options: argparse.Namespace, language_s
     tokens, device = questions.tokens, model.device
     described = list({one.row: one for one in prepared.shown if one.captions}.values())
     looked = [one for one in prepared.dev if one.captions][: options.dev]
-    if min(len(described), len(looked)) < 2:
-        raise InputError(f"{options.data} has too few pictures with captions")
+    if len(described) < max(2, options.described) or len(looked) < 2:
+        raise InputError(
+            f"{options.data} has {len(described)} train pictures with captions and {len(looked)} of dev to look at: "
+            f"--described {options.described} needs so many, and dev two"
+        )
     rewards = CaptionRewards([one.captions for one in described])
     dev_rewards = CaptionRewards([one.captions for one in looked])
     layers = MergedLayers(model.decoder, model.words.dtype)
@@ -193,14 +196,9 @@ def train_on_rewards(prepared: Prepared, options: argparse.Namespace, language_s
         told = {name: round(value, 4) for name, value in figures.items()}
         tell({"reward step": step, "seconds": round(elapsed), **told}, options.out)
 
-    step, elapsed, budget = 0, 0.0, options.reward_minutes * 60
-    saved = options.out / "state.pt"
-    if saved.exists():
-        state = torch.load(saved, weights_only=True, map_location=device)
-        prepared.load(state, saved)
-        optimizer.load_state_dict(state["optimizer"])
-        step, elapsed = state["step"], state["elapsed"]
-    else:
+    budget, saved = options.reward_minutes * 60, options.out / "state.pt"
+    step, elapsed = prepared.resume(optimizer, saved)
+    if not step:
         report(step, elapsed)
     last_save = time.monotonic()
     running: dict[str, float] = {}
@@ -246,8 +244,7 @@ def train_on_rewards(prepared: Prepared, options: argparse.Namespace, language_s
             print(step, round(elapsed), {k: round(v, 3) for k, v in running.items()}, flush=True)
         if time.monotonic() - last_save > options.save_every or elapsed >= budget:
             report(step, elapsed)
-            state = {"model": prepared.trained(), "optimizer": optimizer.state_dict()}
-            state |= {"step": step, "elapsed": elapsed, "mixed": prepared.mixed}
+            state = prepared.state(optimizer, step, elapsed)
             save_state(state | {"language_steps": language_steps}, saved)
             last_save = time.monotonic()
 
